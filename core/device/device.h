@@ -1,0 +1,55 @@
+/* The OpenCL device: context, in-order queue, buffers, programs.
+ * Internal; only core/tensor includes it (and the tools, to list devices). */
+#ifndef PIPE_CORE_DEVICE_H
+#define PIPE_CORE_DEVICE_H
+
+#include <CL/cl.h>
+#include <pipe/op.h>
+
+#define PIPE_INTERNAL __attribute__((visibility("default")))
+
+typedef struct pipei_device pipei_device;
+
+/* One line of `pipe devices`. */
+typedef struct pipei_device_info {
+    char selector[32];        /* what --device takes: "0", "1", ... */
+    char name[128], platform[128], version[128], driver[64];
+    char type[16];            /* "cpu", "gpu", "accelerator" */
+    uint64_t memory, max_allocation;
+    uint32_t compute_units;
+} pipei_device_info;
+
+/* All devices of all platforms.  No platform at all is PIPE_EDEVICE with the
+ * Debian package that brings one (pocl-opencl-icd). */
+PIPE_INTERNAL pipe_status pipei_device_list(pipei_device_info **out, size_t *n, pipe_error *err);
+
+/* selector: "auto" (a GPU if there is one, else the first CPU), "cpu", "gpu", an
+ * index of pipei_device_list(), or a part of a device's name.  profile: NULL
+ * (from the device), "gpu", "avx512", "avx2", "sse": forces the kernels of that
+ * class, so that tests run them on any machine. */
+PIPE_INTERNAL pipe_status pipei_device_open(const char *selector, const char *profile, pipei_device **out,
+                                            pipe_error *err);
+PIPE_INTERNAL void pipei_device_close(pipei_device *d);
+PIPE_INTERNAL const pipe_device_profile *pipei_device_profile(const pipei_device *d);
+PIPE_INTERNAL const pipei_device_info *pipei_device_describe(const pipei_device *d);
+PIPE_INTERNAL cl_command_queue pipei_device_queue(const pipei_device *d);
+PIPE_INTERNAL cl_context pipei_device_context(const pipei_device *d);
+PIPE_INTERNAL cl_device_id pipei_device_id(const pipei_device *d);
+
+/* Buffers come from a pool (freed ones are reused by size).  Out of memory
+ * names what was needed and what is in use. */
+PIPE_INTERNAL pipe_status pipei_buffer_new(pipei_device *d, size_t bytes, cl_mem *out, pipe_error *err);
+PIPE_INTERNAL void pipei_buffer_free(pipei_device *d, cl_mem buffer, size_t bytes);
+PIPE_INTERNAL uint64_t pipei_device_peak_memory(const pipei_device *d);
+PIPE_INTERNAL pipe_status pipei_device_write(pipei_device *d, cl_mem b, size_t offset, const void *data, size_t bytes,
+                                             pipe_error *err);   /* data may be reused on return */
+PIPE_INTERNAL pipe_status pipei_device_read(pipei_device *d, cl_mem b, size_t offset, void *data, size_t bytes,
+                                            pipe_error *err);    /* waits */
+PIPE_INTERNAL pipe_status pipei_device_finish(pipei_device *d, pipe_error *err);
+
+/* Programs are cached by source text; a build that takes over a second is
+ * announced in the log.  The text of OpenCL errors: pipei_cl_error(code). */
+PIPE_INTERNAL pipe_status pipei_program_get(pipei_device *d, const char *source, cl_program *out, pipe_error *err);
+PIPE_INTERNAL const char *pipei_cl_error(cl_int code);
+
+#endif

@@ -1,0 +1,36 @@
+/* The engine as the rest of the core sees it.  Internal. */
+#ifndef PIPE_CORE_ENGINE_H
+#define PIPE_CORE_ENGINE_H
+
+#include "core/device/device.h"
+#include <pipe/op.h>
+
+/* Opens a device and an empty recording.  See pipei_device_open(). */
+PIPE_INTERNAL pipe_status pipei_engine_new(const char *device, const char *profile, pipe_engine **out, pipe_error *err);
+PIPE_INTERNAL void pipei_engine_free(pipe_engine *e);
+PIPE_INTERNAL pipei_device *pipei_engine_device(pipe_engine *e);
+
+/* Counters for tests, `pipe bench` and --profile. */
+typedef struct pipei_engine_stats {
+    uint64_t plans_built, plans_replayed, ops_recorded, launches;
+    uint64_t arena_bytes;            /* of the largest plan */
+    double record_seconds, plan_seconds, compile_seconds;
+} pipei_engine_stats;
+PIPE_INTERNAL pipei_engine_stats pipei_engine_stats_get(const pipe_engine *e);
+/* Drops every cached plan (tests: the results must not change). */
+PIPE_INTERNAL void pipei_engine_forget_plans(pipe_engine *e);
+
+/* Build mode of models: operations record shapes but pipei_engine_discard()
+ * throws the recording away without computing anything (kept tensors recorded
+ * since then become poisoned). */
+PIPE_INTERNAL void pipei_engine_discard(pipe_engine *e);
+
+/* Bytes-for-bytes access to leaves: checkpoints, data on its way in. */
+PIPE_INTERNAL pipe_status pipei_tensor_write(pipe_tensor *leaf, const void *data, size_t bytes, pipe_error *err);
+
+/* The op table. */
+PIPE_INTERNAL size_t pipei_op_count(void);
+PIPE_INTERNAL const pipe_op *pipei_op_at(size_t k);
+PIPE_INTERNAL const pipe_op *pipei_op_find(const char *name);
+
+#endif
