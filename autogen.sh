@@ -14,7 +14,7 @@ find_sorted() { find "$@" | LC_ALL=C sort; }
 
 {
     echo '# Written by autogen.sh.'
-    list PUBLIC_HEADERS $(find_sorted include/pipe -name '*.h')
+    list INCLUDE_FILES $(find_sorted include/pipe -name '*.h')
     list CORE_SOURCES $(find_sorted core -name '*.[ch]')
     list CORE_KERNELS $(find_sorted core -name '*.cl')
     list TOOL_SOURCES $(find_sorted tools -name '*.[ch]')
