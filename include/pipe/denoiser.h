@@ -1,0 +1,72 @@
+/* Kind `denoiser`: a network (or a closed form, or guidance around others) that
+ * predicts from noisy data x_t = alpha x0 + sigma eps. */
+#ifndef PIPE_DENOISER_H
+#define PIPE_DENOISER_H
+
+#include <pipe/model.h>
+#include <pipe/schedule.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** What the output means. */
+typedef enum pipe_prediction {
+    PIPE_PREDICT_NONE = 0,      /* not known yet: an untrained network */
+    PIPE_PREDICT_EPS,           /* the noise */
+    PIPE_PREDICT_X0,            /* the clean data */
+    PIPE_PREDICT_V,             /* alpha eps - sigma x0 (Salimans and Ho 2022) */
+    PIPE_PREDICT_SCORE,         /* grad log p_t(x) = -eps / sigma */
+    PIPE_PREDICT_FLOW,          /* alpha' x0 + sigma' eps: the velocity dx/dt */
+    PIPE_PREDICT_EDM            /* F of Karras et al. 2022: D = c_skip x/alpha + c_out F */
+} pipe_prediction;
+PIPE_API const char *pipe_prediction_name(pipe_prediction p);
+/** "eps", "x0", "v", "score", "flow", "edm", NULL: choices for parameters. */
+PIPE_API extern const char *const pipe_prediction_names[];
+
+typedef struct pipe_denoiser_info {
+    size_t size;
+    pipe_shape sample;              /* of one sample, without the batch axis; rank 0 while unknown */
+    pipe_prediction predicts;
+    pipe_schedule *schedule;        /* that it was trained under; borrowed */
+    int64_t classes;                /* labels 0 ... classes - 1; 0: unconditional */
+    double sigma_data;              /* EDM's; 0.5 unless set */
+} pipe_denoiser_info;
+
+/** What a sample is conditioned on.  Start as {.size = sizeof(pipe_condition)}. */
+typedef struct pipe_condition {
+    size_t size;
+    pipe_tensor *labels;            /* i32 [n]; -1: none for this row; NULL: none for all */
+    pipe_tensor *embedding;         /* [n, tokens, width] or NULL */
+    pipe_tensor *mask;              /* [n, tokens], 1 = present; or NULL */
+} pipe_condition;
+
+typedef struct pipe_denoiser_api {
+    /** Fills what it knows.  For networks the core has already put in what their
+     *  training declared; guidance copies from what it wraps. NULL: nothing to add. */
+    pipe_status (*describe)(void *self, pipe_denoiser_info *info, pipe_error *err);
+    /** x [n, ...] at level l -> prediction of the same shape.  `m` is NULL unless
+     *  PIPE_TRAINABLE; c may be NULL.  Thread: the pipeline's. */
+    pipe_tensor *(*predict)(void *self, pipe_model *m, pipe_tensor *x, const pipe_level *l,
+                            const pipe_condition *c);
+} pipe_denoiser_api;
+
+PIPE_API pipe_status pipe_denoiser_describe(pipe_denoiser *d, pipe_denoiser_info *info, pipe_error *err);
+/** What an objective says of the network it trains; saved with its weights. */
+PIPE_API pipe_status pipe_denoiser_declare(pipe_denoiser *d, pipe_prediction predicts, pipe_schedule *schedule,
+                                           const pipe_shape *sample, double sigma_data, pipe_error *err);
+/** The raw output. */
+PIPE_API pipe_tensor *pipe_denoise(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l, const pipe_condition *c);
+/** Converted to `want` with the level's alpha and sigma (card 17, section 3.2).
+ *  `l` must be of the denoiser's own schedule.  Poisoned with PIPE_EDOMAIN where
+ *  the conversion is undetermined (uniform levels only: checked on the host). */
+PIPE_API pipe_tensor *pipe_predict(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l, const pipe_condition *c,
+                                   pipe_prediction want);
+/** The conversion alone. */
+PIPE_API pipe_tensor *pipe_convert_prediction(pipe_tensor *output, pipe_prediction from, pipe_prediction to,
+                                              pipe_tensor *x, const pipe_level *l, double sigma_data);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

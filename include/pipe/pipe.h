@@ -1,0 +1,9 @@
+/* Everything a plugin may include. */
+#ifndef PIPE_PIPE_H
+#define PIPE_PIPE_H
+
+#include <pipe/op.h>
+#include <pipe/plugin.h>
+#include <pipe/run.h>
+
+#endif

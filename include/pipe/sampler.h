@@ -1,0 +1,74 @@
+/* Kind `sampler`: an update rule.  The core owns the loop, the time grid, the
+ * conversions, the noise and the options that all samplers share. */
+#ifndef PIPE_SAMPLER_H
+#define PIPE_SAMPLER_H
+
+#include <pipe/denoiser.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Sampling in progress: arrays have steps + 1 entries, from the noisiest (0) to
+ *  the end (steps), of the schedule that the sampler integrates under. */
+typedef struct pipe_sampling {
+    size_t size;
+    pipe_engine *engine;
+    int64_t n;                      /* samples in this batch */
+    size_t steps, i;                /* now stepping from grid point i to i + 1 */
+    const double *t, *alpha, *sigma, *lambda;   /* lambda[steps] is +inf when sigma ends at 0 */
+    pipe_tensor *x;                 /* the state; step() replaces it */
+    pipe_denoiser *denoiser;
+    pipe_schedule *schedule;
+    const pipe_condition *condition;
+    struct pipei_sampling *internal;
+} pipe_sampling;
+
+typedef struct pipe_sampler_api {
+    /** Before every batch: nothing of the last one may be left over.  May be NULL. */
+    pipe_status (*begin)(void *self, pipe_sampling *s, pipe_error *err);
+    /** From grid point s->i to s->i + 1: reads and replaces s->x. */
+    pipe_status (*step)(void *self, pipe_sampling *s, pipe_error *err);
+    /** Releases what was kept.  May be NULL. */
+    void (*end)(void *self);
+    int32_t order;                  /* of convergence in the step size (0: stochastic) */
+    int32_t calls_per_step;         /* denoiser evaluations */
+    bool stochastic;
+} pipe_sampler_api;
+
+/** Predictions at grid point s->i for the noisy samples x (same shape as s->x). */
+PIPE_API pipe_tensor *pipe_predict_x0(pipe_sampling *s, pipe_tensor *x);
+PIPE_API pipe_tensor *pipe_predict_eps(pipe_sampling *s, pipe_tensor *x);
+/** At any time t of the schedule (for the inner points of a step, or i + 1). */
+PIPE_API pipe_tensor *pipe_predict_at(pipe_sampling *s, pipe_tensor *x, double t, pipe_prediction want);
+/** Standard normal noise of x's shape, keyed by (seed, node, sample, step i,
+ *  draw): draw distinguishes several within one step. */
+PIPE_API pipe_tensor *pipe_sampling_noise(pipe_sampling *s, uint32_t draw);
+
+/** What `generate` asks for. */
+typedef struct pipe_sample_request {
+    size_t size;
+    pipe_sampler *sampler;
+    pipe_denoiser *denoiser;
+    pipe_schedule *schedule;        /* NULL: the denoiser's own */
+    const pipe_condition *condition;   /* of this batch */
+    int64_t n;
+    uint64_t first;                 /* index of the first sample */
+    pipe_key key;                   /* seed and stream */
+    pipe_tensor *start;             /* x at the first grid point; NULL: sigma[0] times noise */
+    bool (*progress)(void *arg, size_t step, size_t steps);   /* false: stop; may be NULL */
+    void *progress_arg;
+} pipe_sample_request;
+
+/** Runs the loop; *out (kept in the caller's slot) is x at the end, [n, ...]. */
+PIPE_API pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_error *err);
+
+/** The time grid that `steps`, `grid`, ... of a sampler give under a schedule:
+ *  steps + 1 times, falling. For steps that integrate on their own. */
+PIPE_API pipe_status pipe_sampler_grid(pipe_sampler *sampler, pipe_schedule *schedule, double **t, size_t *steps,
+                                       pipe_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

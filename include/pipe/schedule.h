@@ -1,0 +1,58 @@
+/* Kind `schedule`: x_t = alpha(t) x0 + sigma(t) eps, t in [t_min, t_max], t_min
+ * nearest to the data.  lambda = ln(alpha / sigma), half the log-SNR, falls
+ * strictly with t.  VP, VE, EDM and flow are all instances. */
+#ifndef PIPE_SCHEDULE_H
+#define PIPE_SCHEDULE_H
+
+#include <pipe/object.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct pipe_schedule_point {
+    double t, alpha, sigma;
+    double dalpha, dsigma;          /* derivatives in t */
+} pipe_schedule_point;
+
+typedef struct pipe_schedule_info {
+    size_t size;
+    double t_min, t_max;            /* where it is defined */
+    double t_start;                 /* where samplers begin: t_max, or a little below where alpha(t_max) = 0
+                                       makes eps undetermined */
+    int64_t discrete;               /* number of training steps; step i (from 0) is t = (i + 1) / discrete;
+                                       0: continuous */
+} pipe_schedule_info;
+
+typedef struct pipe_schedule_api {
+    pipe_status (*describe)(void *self, pipe_schedule_info *info, pipe_error *err);
+    void (*at)(void *self, pipe_schedule_point *p);             /* p->t is given */
+    double (*time_of)(void *self, double lambda);               /* inverse; NULL: the core bisects */
+} pipe_schedule_api;
+
+PIPE_API pipe_status pipe_schedule_describe(pipe_schedule *s, pipe_schedule_info *info, pipe_error *err);
+PIPE_API pipe_schedule_point pipe_schedule_at(pipe_schedule *s, double t);
+PIPE_API double pipe_schedule_lambda(pipe_schedule *s, double t);   /* +inf at sigma = 0 */
+/** t with the given lambda, clamped to [t_min, t_max]. */
+PIPE_API double pipe_schedule_time_of(pipe_schedule *s, double lambda);
+
+/** The noise level of each row of a batch, as tensors [n]. */
+typedef struct pipe_level {
+    size_t size;
+    pipe_tensor *t, *alpha, *sigma, *dalpha, *dsigma;
+    double uniform_t;               /* when all rows share one t; else NaN */
+} pipe_level;
+
+/** All n rows at time t.  The tensors are run-time scalars: free. */
+PIPE_API pipe_level pipe_level_uniform(pipe_schedule *s, pipe_engine *e, int64_t n, double t);
+/** Row i at time t[i] (uploads n numbers). */
+PIPE_API pipe_level pipe_level_of(pipe_schedule *s, pipe_engine *e, const double *t, int64_t n);
+/** `a` [n] reshaped to multiply samples of x's rank: [n, 1, 1, ...]. */
+PIPE_API pipe_tensor *pipe_per_sample(pipe_tensor *a, const pipe_tensor *x);
+/** alpha x0 + sigma eps */
+PIPE_API pipe_tensor *pipe_diffuse(const pipe_level *l, pipe_tensor *x0, pipe_tensor *eps);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
