@@ -28,7 +28,12 @@ PIPE_INTERNAL void pipei_engine_discard(pipe_engine *e);
 /* Bytes-for-bytes access to leaves: checkpoints, data on its way in. */
 PIPE_INTERNAL pipe_status pipei_tensor_write(pipe_tensor *leaf, const void *data, size_t bytes, pipe_error *err);
 
-/* The op table. */
+/* What the evaluations that follow are for (a node's name; copied): the owner of
+ * their memory in out-of-memory messages, and what --profile charges. */
+PIPE_INTERNAL void pipei_engine_label(pipe_engine *e, const char *label);
+
+/* The op table: the built-in rows (core/tensor/op-table.c lists their groups), then
+ * those that pipe_op_register() added. */
 PIPE_INTERNAL size_t pipei_op_count(void);
 PIPE_INTERNAL const pipe_op *pipei_op_at(size_t k);
 PIPE_INTERNAL const pipe_op *pipei_op_find(const char *name);

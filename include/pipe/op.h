@@ -144,12 +144,15 @@ typedef struct pipe_op {
     pipe_status (*shape)(const pipe_op_call *c, pipe_op_result *out, pipe_error *err);
     /** The definition, in double.  Tests compare with it; never used in a run. */
     void (*reference)(const pipe_reference *r);
-    /** Elementwise ops: OpenCL C in the variables a, b, c, d (inputs, broadcast
-     *  to the output), p0 ... p3 (attr->f) and k0 ... (attr->i, literals), valid
-     *  for scalar and vector types alike: T is the floating type at hand (float,
-     *  float8, ...), TI the integer type of the same width; use (T)(0.0f) in
-     *  ternaries, convert with PIPE_TO_T(x), PIPE_TO_TI(x).  A comparison gives 0
-     *  or non-zero per lane (1 or -1): PIPE_TRUTH(cmp) turns it into 0.0f or 1.0f. */
+    /** Elementwise ops: one OpenCL C expression in the variables a, b, c, d (the
+     *  inputs, each broadcast to the output's shape: "a" alone is broadcast_to, an
+     *  arity of 0 makes a constant), p0 ... p3 (attr->f, of type T) and k0 ...
+     *  (attr->i, literals), valid for scalar and vector types alike: T is the
+     *  floating type at hand (float, float8, ...), TI the integer type of the same
+     *  width (i32 inputs have it); use (T)(0.0f) in ternaries, convert with
+     *  PIPE_TO_T(x), PIPE_TO_TI(x).  A comparison gives 0 or non-zero per lane
+     *  (1 or -1): PIPE_TRUTH(cmp) turns it into 0.0f or 1.0f.  A variable may be
+     *  used more than once: it is computed once. */
     const char *expression;
     /** Other ops: adds launches that compute the output. */
     pipe_status (*lower)(pipe_lowering *l, const pipe_op_call *c, pipe_error *err);
@@ -164,6 +167,10 @@ typedef struct pipe_op {
     pipe_tensor *(*jvp)(const pipe_op_call *c, pipe_tensor *const *dx);
     bool epilogue;                /* stores through PIPE_EPILOGUE */
     bool view;                    /* output shares the first input's elements in order (reshape) */
+    /** NULL, or: is this use a run of the first input's elements in order (a
+     *  slice along the leading axis)?  Then it writes the first one's index and
+     *  returns true, and the use costs nothing; else it is computed like any other. */
+    bool (*window)(const pipe_op_call *c, int64_t *first);
 } pipe_op;
 
 #define PIPE_OP_INIT .size = sizeof(pipe_op)
