@@ -40,7 +40,8 @@ PIPE_API double pipe_schedule_time_of(pipe_schedule *s, double lambda);
 typedef struct pipe_level {
     size_t size;
     pipe_tensor *t, *alpha, *sigma, *dalpha, *dsigma;
-    double uniform_t;               /* when all rows share one t; else NaN */
+    bool uniform;                   /* all rows share one time: */
+    pipe_schedule_point point;      /* ... this one */
 } pipe_level;
 
 /** All n rows at time t.  The tensors are run-time scalars: free. */
@@ -49,6 +50,20 @@ PIPE_API pipe_level pipe_level_uniform(pipe_schedule *s, pipe_engine *e, int64_t
 PIPE_API pipe_level pipe_level_of(pipe_schedule *s, pipe_engine *e, const double *t, int64_t n);
 /** `a` [n] reshaped to multiply samples of x's rank: [n, 1, 1, ...]. */
 PIPE_API pipe_tensor *pipe_per_sample(pipe_tensor *a, const pipe_tensor *x);
+/** A variance-preserving schedule given by a table of its training steps: what the
+ *  discrete schedules of DDPM and its kin share.  Between steps ln(sigma / alpha)
+ *  is interpolated linearly, below the first one sigma / alpha falls linearly to
+ *  0 at t = 0. */
+typedef struct pipe_vp_table {
+    int64_t n;
+    double *log_rho;                /* ln(sigma / alpha) of step i, at t = (i + 1) / n; rising */
+} pipe_vp_table;
+/** From beta[0 ... n - 1]: alpha^2 = prod (1 - beta).  Betas outside (0, 1) are PIPE_EDOMAIN. */
+PIPE_API pipe_status pipe_vp_table_from_betas(pipe_vp_table *table, const double *beta, int64_t n, pipe_error *err);
+PIPE_API void pipe_vp_table_at(const pipe_vp_table *table, pipe_schedule_point *p);
+PIPE_API double pipe_vp_table_time_of(const pipe_vp_table *table, double lambda);
+PIPE_API void pipe_vp_table_free(pipe_vp_table *table);
+
 /** alpha x0 + sigma eps */
 PIPE_API pipe_tensor *pipe_diffuse(const pipe_level *l, pipe_tensor *x0, pipe_tensor *eps);
 

@@ -1,0 +1,231 @@
+/* Denoisers: description, dispatch, and conversions between what they predict.
+ *
+ * Every parameterization is linear: output F and x determine x0 and eps, so a
+ * conversion is  want = cx x + cf F  with coefficients in alpha, sigma and
+ * their derivatives (Lai et al. 2025, arXiv:2510.21890, table of conversions).
+ * They are computed on the host when the whole batch shares one level and as
+ * [n] tensors otherwise, by the same formulas on `number`. */
+#include "core/run/object.h"
+
+#include <math.h>
+#include <string.h>
+
+const char *const pipe_prediction_names[] = {"eps", "x0", "v", "score", "flow", "edm", NULL};
+
+const char *pipe_prediction_name(pipe_prediction p)
+{
+    return p >= PIPE_PREDICT_EPS && p <= PIPE_PREDICT_EDM ? pipe_prediction_names[p - PIPE_PREDICT_EPS]
+                                                          : "nothing known yet";
+}
+
+pipe_status pipe_denoiser_describe(pipe_denoiser *d, pipe_denoiser_info *info, pipe_error *err)
+{
+    *info = d->declared;
+    info->size = sizeof *info;
+    if (info->sigma_data == 0.0)
+        info->sigma_data = 0.5;
+    return d->plugin->denoiser.describe ? d->plugin->denoiser.describe(d->state, info, err) : PIPE_OK;
+}
+
+pipe_status pipe_denoiser_declare(pipe_denoiser *d, pipe_prediction predicts, pipe_schedule *schedule,
+                                  const pipe_shape *sample, double sigma_data, pipe_error *err)
+{
+    if (strcmp(d->kind, PIPE_KIND_DENOISER) != 0)
+        return pipe_fail(err, PIPE_EINVAL, "%s is of kind %s; a denoiser is needed", d->name, d->kind);
+    if (predicts == PIPE_PREDICT_NONE || !schedule)
+        return pipe_fail(err, PIPE_EINVAL, "%s: a prediction and a schedule must be declared", d->name);
+    pipe_object_ref(schedule);
+    if (d->declared.schedule)
+        pipe_object_unref(d->declared.schedule);
+    d->declared.size = sizeof d->declared;
+    d->declared.predicts = predicts;
+    d->declared.schedule = schedule;
+    d->declared.sample = *sample;
+    d->declared.sigma_data = sigma_data;
+    return PIPE_OK;
+}
+
+pipe_tensor *pipe_denoise(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l, const pipe_condition *c)
+{
+    pipe_tensor *y = d->plugin->denoiser.predict(d->state, d->model, x, l, c);
+
+    if (pipe_check(y, NULL) == PIPE_OK && !pipe_shape_equal(pipe_tensor_shape(y), pipe_tensor_shape(x))) {
+        char got[PIPE_SHAPE_TEXT], want[PIPE_SHAPE_TEXT];
+        return pipe_object_poison(d, PIPE_EPLUGIN, "%s predicted a tensor of shape %s from samples of shape %s",
+                                  d->plugin->name, pipe_shape_text(pipe_tensor_shape(y), got, sizeof got),
+                                  pipe_shape_text(pipe_tensor_shape(x), want, sizeof want));
+    }
+    return y;
+}
+
+/* ---- a number known on the host, or one per row on the device ---- */
+typedef struct number {
+    double v;
+    pipe_tensor *t;      /* NULL: v */
+} number;
+
+static number host(double v)
+{
+    return (number){.v = v};
+}
+
+static number add(number a, number b)
+{
+    if (!a.t && !b.t)
+        return host(a.v + b.v);
+    if (a.t && b.t)
+        return (number){.t = pipe_add(a.t, b.t)};
+    return a.t ? (number){.t = pipe_affine(a.t, 1.0, b.v)} : (number){.t = pipe_affine(b.t, 1.0, a.v)};
+}
+
+static number mul(number a, number b)
+{
+    if (!a.t && !b.t)
+        return host(a.v * b.v);
+    if (a.t && b.t)
+        return (number){.t = pipe_mul(a.t, b.t)};
+    return a.t ? (number){.t = pipe_scale(a.t, b.v)} : (number){.t = pipe_scale(b.t, a.v)};
+}
+
+static number inverse(number a)
+{
+    return a.t ? (number){.t = pipe_reciprocal(a.t)} : host(1.0 / a.v);
+}
+
+static number root(number a)
+{
+    return a.t ? (number){.t = pipe_sqrt(a.t)} : host(sqrt(a.v));
+}
+
+static number neg(number a)
+{
+    return mul(a, host(-1.0));
+}
+
+static number sub(number a, number b)
+{
+    return add(a, neg(b));
+}
+
+static number quotient(number a, number b)
+{
+    return mul(a, inverse(b));
+}
+
+/* ---- x0, eps and predictions as linear functions of X and F ---- */
+typedef struct levels { number a, s, da, ds, sd; } levels;
+typedef struct linear { number x, f; } linear;     /* x X + f F */
+
+/* c_skip x / alpha + c_out F of Karras et al. 2022, as factors of X and F. */
+static linear edm(const levels *l)
+{
+    const number rho = quotient(l->s, l->a), sd2 = mul(l->sd, l->sd), sum = add(mul(rho, rho), sd2);
+
+    return (linear){.x = quotient(quotient(sd2, sum), l->a), .f = quotient(mul(rho, l->sd), root(sum))};
+}
+
+static linear combine(number p, linear a, number q, linear b)
+{
+    return (linear){.x = add(mul(p, a.x), mul(q, b.x)), .f = add(mul(p, a.f), mul(q, b.f))};
+}
+
+static linear times(number p, linear a)
+{
+    return (linear){.x = mul(p, a.x), .f = mul(p, a.f)};
+}
+
+static void decompose(pipe_prediction from, const levels *l, linear *x0, linear *eps)
+{
+    const linear x = {host(1.0), host(0.0)}, f = {host(0.0), host(1.0)};
+
+    switch (from) {
+    case PIPE_PREDICT_V: {
+        const number norm = inverse(add(mul(l->a, l->a), mul(l->s, l->s)));
+        *x0 = combine(mul(l->a, norm), x, neg(mul(l->s, norm)), f);
+        *eps = combine(mul(l->s, norm), x, mul(l->a, norm), f);
+        return;
+    }
+    case PIPE_PREDICT_FLOW: {
+        const number w = inverse(sub(mul(l->a, l->ds), mul(l->da, l->s)));
+        *x0 = combine(mul(l->ds, w), x, neg(mul(l->s, w)), f);
+        *eps = combine(mul(l->a, w), f, neg(mul(l->da, w)), x);
+        return;
+    }
+    case PIPE_PREDICT_EPS:
+    case PIPE_PREDICT_SCORE:
+        *eps = from == PIPE_PREDICT_EPS ? f : times(neg(l->s), f);
+        *x0 = combine(inverse(l->a), x, neg(quotient(l->s, l->a)), *eps);
+        return;
+    default:
+        *x0 = from == PIPE_PREDICT_X0 ? f : edm(l);
+        *eps = combine(inverse(l->s), x, neg(quotient(l->a, l->s)), *x0);
+        return;
+    }
+}
+
+static linear compose(pipe_prediction to, const levels *l, linear x0, linear eps)
+{
+    switch (to) {
+    case PIPE_PREDICT_EPS:
+        return eps;
+    case PIPE_PREDICT_X0:
+        return x0;
+    case PIPE_PREDICT_V:
+        return combine(l->a, eps, neg(l->s), x0);
+    case PIPE_PREDICT_SCORE:
+        return times(neg(inverse(l->s)), eps);
+    case PIPE_PREDICT_FLOW:
+        return combine(l->da, x0, l->ds, eps);
+    default: {
+        const linear d = edm(l), x = {host(1.0), host(0.0)};
+        return combine(inverse(d.f), x0, neg(quotient(d.x, d.f)), x);
+    }
+    }
+}
+
+static pipe_tensor *per_row(number c, pipe_tensor *x)
+{
+    return c.t ? pipe_mul(pipe_per_sample(c.t, x), x) : pipe_scale(x, c.v);
+}
+
+pipe_tensor *pipe_convert_prediction(pipe_tensor *output, pipe_prediction from, pipe_prediction to,
+                                     pipe_tensor *x, const pipe_level *l, double sigma_data)
+{
+    levels v;
+    linear x0, eps, want;
+
+    if (from == PIPE_PREDICT_NONE || to == PIPE_PREDICT_NONE)
+        return pipe_poison(pipe_tensor_engine(x), PIPE_EINVAL,
+                           "it is not known what the model predicts: train it first");
+    if (from == to)
+        return output;
+    if (l->uniform)
+        v = (levels){host(l->point.alpha), host(l->point.sigma), host(l->point.dalpha), host(l->point.dsigma),
+                     host(sigma_data)};
+    else
+        v = (levels){{0, l->alpha}, {0, l->sigma}, {0, l->dalpha}, {0, l->dsigma}, host(sigma_data)};
+    decompose(from, &v, &x0, &eps);
+    want = compose(to, &v, x0, eps);
+    if (!l->uniform)
+        return pipe_add(per_row(want.x, x), per_row(want.f, output));
+    if (!isfinite(want.x.v) || !isfinite(want.f.v))
+        return pipe_poison(pipe_tensor_engine(x), PIPE_EDOMAIN,
+                           "%s cannot be had from %s at t = %g (alpha = %g, sigma = %g): it is not determined there",
+                           pipe_prediction_name(to), pipe_prediction_name(from), l->point.t, l->point.alpha,
+                           l->point.sigma);
+    return pipe_axpby(want.x.v, x, want.f.v, output);
+}
+
+pipe_tensor *pipe_predict(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l, const pipe_condition *c,
+                          pipe_prediction want)
+{
+    pipe_denoiser_info info;
+    pipe_error err = PIPE_ERROR_INIT;
+
+    if (pipe_denoiser_describe(d, &info, &err) != PIPE_OK)
+        return pipe_object_poison(d, err.status, "%s", err.message);
+    if (info.predicts == PIPE_PREDICT_NONE)
+        return pipe_object_poison(d, PIPE_EINVAL, "it is not known what %s predicts: train it first (step `fit`)",
+                                  d->plugin->name);
+    return pipe_convert_prediction(pipe_denoise(d, x, l, c), info.predicts, want, x, l, info.sigma_data);
+}

@@ -1,0 +1,75 @@
+/* Kinds whose functions only pass calls on, and the parameters that a kind adds
+ * to all its plugins. */
+#include "core/kinds/kinds.h"
+
+#include <string.h>
+
+static const char *const grids[] = {"uniform", "log-snr", "karras", "quadratic", "custom", NULL};
+
+static const pipe_param sampler_params[] = {
+    PIPE_INT(pipei_sampler_common, steps, 50, 1, 100000, "steps",
+             "update steps from noise to data; more is slower and closer to the exact solution"),
+    PIPE_CHOICE(pipei_sampler_common, grid, "uniform", grids,
+                "how the steps are spaced: uniform in time, uniform in log-SNR, karras (sigma / alpha to the power "
+                "1 / rho), quadratic (denser near the data), custom (the list `times`)"),
+    PIPE_FLOAT(pipei_sampler_common, rho, 7.0, 0.1, 100.0, NULL,
+               "exponent of grid karras; higher puts more steps near the data"),
+    PIPE_FLOAT(pipei_sampler_common, ratio_min, 0.0, 0.0, 1e6, NULL,
+               "smallest sigma / alpha before the last step of grids log-snr and karras; 0: the schedule's first "
+               "training step, or 0.002 of a continuous schedule"),
+    PIPE_FLOATS(pipei_sampler_common, times, "[]", 0.0, 1e6, NULL,
+                "grid custom: falling times from the noisiest to the last"),
+    PIPE_PARAM_END
+};
+
+const pipe_param *pipei_kind_params(const char *kind)
+{
+    return strcmp(kind, PIPE_KIND_SAMPLER) == 0 ? sampler_params : NULL;
+}
+
+size_t pipei_kind_state_size(const char *kind)
+{
+    return strcmp(kind, PIPE_KIND_SAMPLER) == 0 ? sizeof(pipei_sampler_common) : 0;
+}
+
+pipe_tensor *pipe_encode(pipe_encoder *e, pipe_tensor *x)
+{
+    return e->plugin->encoder.encode(e->state, e->model, x);
+}
+
+pipe_tensor *pipe_decode(pipe_decoder *d, pipe_tensor *z)
+{
+    return d->plugin->decoder.decode(d->state, d->model, z);
+}
+
+int64_t pipe_classifier_classes(pipe_classifier *c)
+{
+    return c->plugin->classifier.classes(c->state);
+}
+
+pipe_tensor *pipe_classify(pipe_classifier *c, pipe_tensor *x, const pipe_level *l)
+{
+    return c->plugin->classifier.logits(c->state, c->model, x, l);
+}
+
+pipe_status pipe_objective_declare(pipe_objective *o, pipe_object *model, const pipe_dataset_info *data,
+                                   pipe_error *err)
+{
+    return o->plugin->objective.declare ? o->plugin->objective.declare(o->state, model, data, err) : PIPE_OK;
+}
+
+pipe_tensor *pipe_objective_loss(pipe_objective *o, pipe_object *model, pipe_batch *batch)
+{
+    return o->plugin->objective.loss(o->state, model, batch);
+}
+
+int32_t pipe_optimizer_state_count(pipe_optimizer *o)
+{
+    return o->plugin->optimizer.state_count;
+}
+
+pipe_status pipe_optimizer_update(pipe_optimizer *o, pipe_update *u, pipe_error *err)
+{
+    PIPE_TRY(o->plugin->optimizer.update(o->state, u, err));
+    return pipe_check(u->p_new, err);
+}

@@ -1,0 +1,229 @@
+/* Sampling: the time grid and the loop that all samplers share. */
+#include "core/kinds/kinds.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Draws of one step: keys are (step, draw); a step has at most this many. */
+enum { DRAWS_PER_STEP = 64 };
+
+struct pipei_sampling {
+    pipe_key noise;
+    bool own_schedule;          /* the denoiser's own: no translation of levels */
+    pipe_denoiser_info info;
+};
+
+/* ---- the grid ---- */
+/* The smallest sigma / alpha at which an eps- or v-network was trained. */
+static double smallest_ratio(pipe_schedule *s, const pipe_schedule_info *info, double asked)
+{
+    if (asked > 0.0)
+        return asked;
+    return info->discrete > 0 ? exp(-pipe_schedule_lambda(s, 1.0 / (double)info->discrete)) : 0.002;
+}
+
+pipe_status pipe_sampler_grid(pipe_sampler *sampler, pipe_schedule *schedule, double **t, size_t *steps,
+                              pipe_error *err)
+{
+    const pipei_sampler_common *c = pipei_object_common(sampler);
+    PIPE_CLEANUP(pipe_free_ptr) double *grid = NULL;
+    pipe_schedule_info info;
+    size_t n = (size_t)c->steps;
+
+    PIPE_TRY(pipe_schedule_describe(schedule, &info, err));
+    if (c->grid == PIPEI_GRID_CUSTOM) {
+        if (c->times.n < 2)
+            return pipe_fail(err, PIPE_EINVAL, "%s: grid custom needs at least two times, not %zu", sampler->name,
+                             c->times.n);
+        n = c->times.n - 1;
+    }
+    grid = pipe_alloc_array(n + 1, sizeof *grid);
+    if (c->grid == PIPEI_GRID_CUSTOM)
+        memcpy(grid, c->times.v, (n + 1) * sizeof *grid);
+    else
+        grid[n] = info.t_min;
+    if (c->grid == PIPEI_GRID_UNIFORM || c->grid == PIPEI_GRID_QUADRATIC) {
+        for (size_t i = 0; i < n; i++) {
+            const double left = 1.0 - (double)i / (double)n;    /* 1 at the noisiest point */
+            grid[i] = info.t_min + (info.t_start - info.t_min) *
+                                       (c->grid == PIPEI_GRID_QUADRATIC ? left * left : left);
+        }
+    } else if (c->grid != PIPEI_GRID_CUSTOM) {
+        /* n points in rho = sigma / alpha from the start down to the smallest, then the end of the schedule */
+        const double low = smallest_ratio(schedule, &info, c->ratio_min);
+        double high = exp(-pipe_schedule_lambda(schedule, info.t_start));
+        if (!isfinite(high))    /* alpha = 0 at the start (flow): begin in finite log-SNR, the first point stays t_start */
+            high = 1e4;
+        if (!(low < high))
+            return pipe_fail(err, PIPE_EINVAL, "%s: ratio_min %g is not below the schedule's largest sigma / alpha %g",
+                             sampler->name, low, high);
+        for (size_t i = 0; i < n; i++) {
+            const double r = n > 1 ? (double)i / (double)(n - 1) : 0.0;
+            const double rho = c->grid == PIPEI_GRID_LOG_SNR
+                                   ? exp(log(high) + r * (log(low) - log(high)))
+                                   : pow(pow(high, 1.0 / c->rho) + r * (pow(low, 1.0 / c->rho) - pow(high, 1.0 / c->rho)),
+                                         c->rho);
+            grid[i] = i == 0 ? info.t_start : pipe_schedule_time_of(schedule, -log(rho));
+        }
+    }
+    for (size_t i = 0; i <= n; i++) {
+        if (!(grid[i] >= info.t_min && grid[i] <= info.t_max))
+            return pipe_fail(err, PIPE_EINVAL, "%s: time %g of the grid is outside the schedule's range %g to %g",
+                             sampler->name, grid[i], info.t_min, info.t_max);
+        if (i > 0 && !(grid[i] < grid[i - 1]))
+            return pipe_fail(err, PIPE_EINVAL, "%s: the grid must fall, but point %zu is %g after %g", sampler->name, i,
+                             grid[i], grid[i - 1]);
+    }
+    *t = grid;
+    grid = NULL;
+    *steps = n;
+    return PIPE_OK;
+}
+
+/* ---- what an update rule asks for ---- */
+pipe_tensor *pipe_predict_at(pipe_sampling *s, pipe_tensor *x, double t, pipe_prediction want)
+{
+    const pipe_level here = pipe_level_uniform(s->schedule, s->engine, s->n, t);
+    const pipe_denoiser_info *info = &s->internal->info;
+    pipe_tensor *x0;
+
+    if (s->internal->own_schedule)
+        return pipe_predict(s->denoiser, x, &here, s->condition, want);
+    /* The network knows another schedule: give it the level of equal log-SNR, with x scaled to its alpha.
+     * x0 does not depend on the schedule. */
+    const double theirs = pipe_schedule_time_of(info->schedule, log(here.point.alpha) - log(here.point.sigma));
+    const pipe_level there = pipe_level_uniform(info->schedule, s->engine, s->n, theirs);
+    if (!(here.point.alpha > 0.0))
+        return pipe_poison(s->engine, PIPE_EDOMAIN,
+                           "at t = %g alpha is 0: a model of another schedule cannot be asked there; start lower", t);
+    x0 = pipe_predict(s->denoiser, pipe_scale(x, there.point.alpha / here.point.alpha), &there, s->condition,
+                      PIPE_PREDICT_X0);
+    return pipe_convert_prediction(x0, PIPE_PREDICT_X0, want, x, &here, info->sigma_data);
+}
+
+pipe_tensor *pipe_predict_x0(pipe_sampling *s, pipe_tensor *x)
+{
+    return pipe_predict_at(s, x, s->t[s->i], PIPE_PREDICT_X0);
+}
+
+pipe_tensor *pipe_predict_eps(pipe_sampling *s, pipe_tensor *x)
+{
+    return pipe_predict_at(s, x, s->t[s->i], PIPE_PREDICT_EPS);
+}
+
+pipe_tensor *pipe_sampling_noise(pipe_sampling *s, uint32_t draw)
+{
+    pipe_key key = s->internal->noise;
+
+    if (draw >= DRAWS_PER_STEP)
+        return pipe_poison(s->engine, PIPE_EINVAL, "draw %u of a step; at most %d", draw, DRAWS_PER_STEP);
+    key.step = (uint64_t)(s->i + 1) * DRAWS_PER_STEP + draw;      /* step 0 is the start */
+    return pipe_randn(s->engine, *pipe_tensor_shape(s->x), key);
+}
+
+/* ---- the loop ---- */
+typedef struct grid { double *t, *alpha, *sigma, *lambda; } grid;
+
+static void grid_free(grid *g)
+{
+    pipe_free(g->t);
+    pipe_free(g->alpha);
+    pipe_free(g->sigma);
+    pipe_free(g->lambda);
+}
+
+static pipe_status grid_make(pipe_sampler *sampler, pipe_schedule *schedule, grid *g, size_t *steps, pipe_error *err)
+{
+    PIPE_TRY(pipe_sampler_grid(sampler, schedule, &g->t, steps, err));
+    g->alpha = pipe_alloc_array(*steps + 1, sizeof *g->alpha);
+    g->sigma = pipe_alloc_array(*steps + 1, sizeof *g->sigma);
+    g->lambda = pipe_alloc_array(*steps + 1, sizeof *g->lambda);
+    for (size_t i = 0; i <= *steps; i++) {
+        const pipe_schedule_point p = pipe_schedule_at(schedule, g->t[i]);
+        g->alpha[i] = p.alpha;
+        g->sigma[i] = p.sigma;
+        g->lambda[i] = log(p.alpha) - log(p.sigma);
+    }
+    return PIPE_OK;
+}
+
+static pipe_status start(const pipe_sample_request *r, const pipe_denoiser_info *info, pipe_sampling *s,
+                         pipe_error *err)
+{
+    pipe_shape shape = {.rank = info->sample.rank + 1};
+
+    if (r->start) {
+        s->x = r->start;
+        if (pipe_dim(s->x, 0) != r->n)
+            return pipe_fail(err, PIPE_ESHAPE, "%s: %lld samples were asked for, but the start holds %lld",
+                             r->sampler->name, (long long)r->n, (long long)pipe_dim(s->x, 0));
+        return pipe_check(s->x, err);
+    }
+    if (info->sample.rank == 0)
+        return pipe_fail(err, PIPE_EINVAL, "%s: the shape of a sample is not known: train the model first",
+                         r->denoiser->name);
+    shape.dim[0] = r->n;
+    memcpy(shape.dim + 1, info->sample.dim, info->sample.rank * sizeof shape.dim[0]);
+    s->x = pipe_scale(pipe_randn(s->engine, shape, s->internal->noise), s->sigma[0]);
+    return pipe_check(s->x, err);
+}
+
+static pipe_status loop(const pipe_sample_request *r, pipe_sampling *s, pipe_tensor **x, pipe_error *err)
+{
+    const pipe_plugin *p = r->sampler->plugin;
+
+    pipe_keep(x, s->x);
+    if (p->sampler.begin)
+        PIPE_TRY(p->sampler.begin(r->sampler->state, s, err));
+    for (s->i = 0; s->i < s->steps; s->i++) {
+        pipe_status status = p->sampler.step(r->sampler->state, s, err);
+        if (status == PIPE_OK)
+            status = pipe_check(s->x, err);
+        if (status == PIPE_OK) {
+            pipe_keep(x, s->x);
+            status = pipe_eval(s->engine, err);
+        }
+        if (status != PIPE_OK)
+            return pipe_context_fail(err, status, "%s: step %zu of %zu", r->sampler->name, s->i + 1, s->steps);
+        if (r->progress && !r->progress(r->progress_arg, s->i + 1, s->steps))
+            return pipe_fail(err, PIPE_EINTERRUPTED, "stopped at step %zu of %zu", s->i + 1, s->steps);
+    }
+    return PIPE_OK;
+}
+
+pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_error *err)
+{
+    const pipe_plugin *p = r->sampler->plugin;
+    PIPE_CLEANUP(grid_free) grid g = {0};
+    struct pipei_sampling internal = {.noise = r->key};
+    pipe_tensor *x = NULL;
+    pipe_sampling s = {.size = sizeof s, .n = r->n, .denoiser = r->denoiser, .condition = r->condition,
+                       .internal = &internal};
+    pipe_status status;
+
+    PIPE_TRY(pipe_denoiser_describe(r->denoiser, &internal.info, err));
+    if (internal.info.predicts == PIPE_PREDICT_NONE || !internal.info.schedule)
+        return pipe_fail(err, PIPE_EINVAL, "%s: it is not known what this denoiser predicts: train it first (step `fit`)",
+                         r->denoiser->name);
+    if (r->n < 1)
+        return pipe_fail(err, PIPE_EINVAL, "%s: %lld samples were asked for; at least 1", r->sampler->name,
+                         (long long)r->n);
+    internal.noise.sample = r->first;
+    internal.noise.step = 0;
+    s.engine = pipe_context_engine(r->denoiser->ctx);
+    s.schedule = r->schedule ? r->schedule : internal.info.schedule;
+    internal.own_schedule = s.schedule == internal.info.schedule;
+    PIPE_TRY(grid_make(r->sampler, s.schedule, &g, &s.steps, err));
+    s.t = g.t;
+    s.alpha = g.alpha;
+    s.sigma = g.sigma;
+    s.lambda = g.lambda;
+    PIPE_TRY(start(r, &internal.info, &s, err));
+    status = loop(r, &s, &x, err);
+    if (p->sampler.end)
+        p->sampler.end(r->sampler->state);
+    if (status == PIPE_OK)
+        pipe_keep(out, x);
+    pipe_keep(&x, NULL);
+    return status;
+}

@@ -1,0 +1,181 @@
+/* Schedules: dispatch, inversion, noise levels of batches, tables of VP steps. */
+#include "core/run/object.h"
+
+#include <math.h>
+
+pipe_status pipe_schedule_describe(pipe_schedule *s, pipe_schedule_info *info, pipe_error *err)
+{
+    *info = (pipe_schedule_info){.size = sizeof *info, .t_min = 0.0, .t_max = 1.0, .t_start = 1.0};
+    return s->plugin->schedule.describe(s->state, info, err);
+}
+
+pipe_schedule_point pipe_schedule_at(pipe_schedule *s, double t)
+{
+    pipe_schedule_point p = {.t = t};
+    s->plugin->schedule.at(s->state, &p);
+    return p;
+}
+
+double pipe_schedule_lambda(pipe_schedule *s, double t)
+{
+    const pipe_schedule_point p = pipe_schedule_at(s, t);
+    return log(p.alpha) - log(p.sigma);     /* +inf at sigma = 0, -inf at alpha = 0 */
+}
+
+double pipe_schedule_time_of(pipe_schedule *s, double lambda)
+{
+    pipe_schedule_info info;
+    double low, high;
+
+    if (pipe_schedule_describe(s, &info, NULL) != PIPE_OK)
+        return NAN;
+    low = info.t_min;
+    high = info.t_max;
+    if (s->plugin->schedule.time_of) {
+        const double t = s->plugin->schedule.time_of(s->state, lambda);
+        return t < low ? low : t > high ? high : t;
+    }
+    /* lambda falls strictly with t; 200 halvings reach the last bit of any double */
+    for (int k = 0; k < 200; k++) {
+        const double middle = low + 0.5 * (high - low);
+        if (middle <= low || middle >= high)
+            break;
+        if (pipe_schedule_lambda(s, middle) > lambda)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low + 0.5 * (high - low);
+}
+
+pipe_level pipe_level_uniform(pipe_schedule *s, pipe_engine *e, int64_t n, double t)
+{
+    const pipe_schedule_point p = pipe_schedule_at(s, t);
+    const pipe_shape shape = PIPE_SHAPE(n);
+
+    return (pipe_level){
+        .size = sizeof(pipe_level),
+        .t = pipe_full(e, shape, p.t),
+        .alpha = pipe_full(e, shape, p.alpha),
+        .sigma = pipe_full(e, shape, p.sigma),
+        .dalpha = pipe_full(e, shape, p.dalpha),
+        .dsigma = pipe_full(e, shape, p.dsigma),
+        .uniform = true,
+        .point = p,
+    };
+}
+
+pipe_level pipe_level_of(pipe_schedule *s, pipe_engine *e, const double *t, int64_t n)
+{
+    /* one upload of five rows instead of five uploads */
+    float *host = pipe_alloc_array((size_t)n, 5 * sizeof *host);
+    pipe_tensor *row[5], *all;
+
+    for (int64_t i = 0; i < n; i++) {
+        const pipe_schedule_point p = pipe_schedule_at(s, t[i]);
+        host[i] = (float)p.t;
+        host[n + i] = (float)p.alpha;
+        host[2 * n + i] = (float)p.sigma;
+        host[3 * n + i] = (float)p.dalpha;
+        host[4 * n + i] = (float)p.dsigma;
+    }
+    all = pipe_from_f32(e, PIPE_SHAPE(5, n), host);
+    pipe_free(host);
+    for (int64_t k = 0; k < 5; k++)
+        row[k] = pipe_reshape(pipe_slice(all, 0, k, 1, 1), PIPE_SHAPE(n));
+    return (pipe_level){.size = sizeof(pipe_level), .t = row[0], .alpha = row[1], .sigma = row[2],
+                        .dalpha = row[3], .dsigma = row[4]};
+}
+
+pipe_tensor *pipe_per_sample(pipe_tensor *a, const pipe_tensor *x)
+{
+    pipe_shape shape = {.rank = pipe_rank(x)};
+
+    shape.dim[0] = pipe_dim(a, 0);
+    for (uint32_t k = 1; k < shape.rank; k++)
+        shape.dim[k] = 1;
+    return pipe_reshape(a, shape);
+}
+
+pipe_tensor *pipe_diffuse(const pipe_level *l, pipe_tensor *x0, pipe_tensor *eps)
+{
+    if (l->uniform)
+        return pipe_axpby(l->point.alpha, x0, l->point.sigma, eps);
+    return pipe_add(pipe_mul(pipe_per_sample(l->alpha, x0), x0), pipe_mul(pipe_per_sample(l->sigma, eps), eps));
+}
+
+pipe_status pipe_vp_table_from_betas(pipe_vp_table *table, const double *beta, int64_t n, pipe_error *err)
+{
+    double *log_rho, log_bar = 0.0;     /* ln alpha^2: a product of 1,000 factors near 1 is better summed */
+
+    if (n < 1)
+        return pipe_fail(err, PIPE_EDOMAIN, "a schedule needs at least one step, not %lld", (long long)n);
+    log_rho = pipe_alloc_array((size_t)n, sizeof *log_rho);
+    for (int64_t i = 0; i < n; i++) {
+        if (!(beta[i] > 0.0 && beta[i] < 1.0)) {
+            pipe_free(log_rho);
+            return pipe_fail(err, PIPE_EDOMAIN, "beta of step %lld is %g; it must lie in (0, 1)", (long long)i,
+                             beta[i]);
+        }
+        log_bar += log1p(-beta[i]);
+        log_rho[i] = 0.5 * (log(-expm1(log_bar)) - log_bar);
+    }
+    *table = (pipe_vp_table){.n = n, .log_rho = log_rho};
+    return PIPE_OK;
+}
+
+void pipe_vp_table_free(pipe_vp_table *table)
+{
+    pipe_free(table->log_rho);
+    *table = (pipe_vp_table){0};
+}
+
+void pipe_vp_table_at(const pipe_vp_table *table, pipe_schedule_point *p)
+{
+    const double position = p->t * (double)table->n - 1.0;     /* the step's index, between steps a fraction */
+    double log_rho, slope;                                     /* of ln rho in t */
+
+    if (p->t <= 0.0) {
+        p->alpha = 1.0;
+        p->sigma = 0.0;
+        p->dalpha = 0.0;
+        p->dsigma = exp(table->log_rho[0]) * (double)table->n;
+        return;
+    }
+    if (position <= 0.0) {
+        log_rho = table->log_rho[0] + log(p->t * (double)table->n);
+        slope = 1.0 / p->t;
+    } else {
+        const double last = (double)(table->n - 1);
+        const double clamped = position < last ? position : last;
+        const int64_t i = clamped < last ? (int64_t)clamped : table->n - 2;
+        const double step = table->log_rho[i + 1] - table->log_rho[i];
+        log_rho = table->log_rho[i] + (clamped - (double)i) * step;
+        slope = step * (double)table->n;
+    }
+    /* rho = sigma / alpha and alpha^2 + sigma^2 = 1, without overflow at either end */
+    p->alpha = 1.0 / sqrt(1.0 + exp(2.0 * log_rho));
+    p->sigma = 1.0 / sqrt(1.0 + exp(-2.0 * log_rho));
+    p->dsigma = slope * p->alpha * p->alpha * p->sigma;
+    p->dalpha = -slope * p->sigma * p->sigma * p->alpha;
+}
+
+double pipe_vp_table_time_of(const pipe_vp_table *table, double lambda)
+{
+    const double log_rho = -lambda;
+    int64_t low = 0, high = table->n - 1;
+
+    if (log_rho <= table->log_rho[0])
+        return exp(log_rho - table->log_rho[0]) / (double)table->n;
+    if (log_rho >= table->log_rho[high])
+        return 1.0;
+    while (high - low > 1) {
+        const int64_t middle = low + (high - low) / 2;
+        if (table->log_rho[middle] <= log_rho)
+            low = middle;
+        else
+            high = middle;
+    }
+    return ((double)low + 1.0 + (log_rho - table->log_rho[low]) / (table->log_rho[high] - table->log_rho[low])) /
+           (double)table->n;
+}
