@@ -45,7 +45,8 @@ pipe_status pipe_dataset_need(pipe_dataset *d, const pipe_dataset_info *info, co
     return PIPE_OK;
 }
 
-pipe_status pipe_dataset_read(pipe_dataset *d, const pipe_dataset_request *r, size_t k, void *out, pipe_error *err)
+pipe_status pipe_dataset_read(pipe_dataset *d, const pipe_dataset_request *r, size_t k, void *out,
+                              pipe_error *err)
 {
     pipe_dataset_info info;
 
@@ -66,22 +67,24 @@ static pipe_tensor *upload(pipe_engine *e, const pipe_field *f, size_t n, const 
     pipe_shape shape = {.rank = f->shape.rank + 1};
 
     if (shape.rank > PIPE_MAX_RANK)
-        return pipe_poison(e, PIPE_ESHAPE, "samples of rank %u leave no room for the batch axis", f->shape.rank);
+        return pipe_poison(e, PIPE_ESHAPE, "samples of rank %u leave no room for the batch axis",
+                           f->shape.rank);
     shape.dim[0] = (int64_t)n;
     memcpy(shape.dim + 1, f->shape.dim, f->shape.rank * sizeof shape.dim[0]);
     return f->dtype == PIPE_F32 ? pipe_from_f32(e, shape, data) : pipe_from_i32(e, shape, data);
 }
 
 /* Reads and uploads; both dtypes have 4 bytes. */
-static pipe_status read_tensor(pipe_dataset *d, pipe_engine *e, const pipe_field *f, const pipe_dataset_request *r,
-                               size_t k, pipe_tensor **out, pipe_error *err)
+static pipe_status read_tensor(pipe_dataset *d, pipe_engine *e, const pipe_field *f,
+                               const pipe_dataset_request *r, size_t k, pipe_tensor **out, pipe_error *err)
 {
     PIPE_CLEANUP(pipe_free_ptr) void *data = NULL;
     size_t bytes;
 
-    if (!pipe_mul_size(r->n, (size_t)pipe_shape_count(&f->shape), &bytes) || !pipe_mul_size(bytes, 4, &bytes) ||
-        !(data = pipe_try_alloc(bytes ? bytes : 4)))
-        return pipe_fail(err, PIPE_ENOMEM, "%s: no memory for %zu samples of field `%s`", d->name, r->n, f->name);
+    if (!pipe_mul_size(r->n, (size_t)pipe_shape_count(&f->shape), &bytes) ||
+        !pipe_mul_size(bytes, 4, &bytes) || !(data = pipe_try_alloc(bytes ? bytes : 4)))
+        return pipe_fail(err, PIPE_ENOMEM, "%s: no memory for %zu samples of field `%s`", d->name, r->n,
+                         f->name);
     PIPE_TRY(pipe_dataset_read(d, r, k, data, err));
     *out = upload(e, f, r->n, data);
     return pipe_check(*out, err);
@@ -98,8 +101,9 @@ pipe_status pipe_dataset_tensor(pipe_dataset *d, pipe_engine *e, uint64_t first,
         return pipe_fail(err, PIPE_EINVAL, "%s: field %zu of %zu", d->name, k, info.n_fields);
     for (size_t i = 0; i < n; i++)
         index[i] = first + i;
-    return read_tensor(d, e, &info.field[k], &(pipe_dataset_request){.size = sizeof(pipe_dataset_request),
-                                                                     .index = index, .n = n}, k, out, err);
+    return read_tensor(d, e, &info.field[k],
+                       &(pipe_dataset_request){.size = sizeof(pipe_dataset_request), .index = index, .n = n},
+                       k, out, err);
 }
 
 /* ---- in memory ---- */
@@ -115,7 +119,8 @@ static pipe_status memory_describe(void *self, pipe_dataset_info *info, pipe_err
     return PIPE_OK;
 }
 
-static pipe_status memory_read(void *self, const pipe_dataset_request *r, size_t k, void *out, pipe_error *err)
+static pipe_status memory_read(void *self, const pipe_dataset_request *r, size_t k, void *out,
+                               pipe_error *err)
 {
     const memory *m = self;
     const size_t bytes = (size_t)pipe_shape_count(&m->info.field[k].shape) * 4;
@@ -136,19 +141,24 @@ static void memory_destroy(void *self)
 
 static const pipe_plugin memory_plugin = {
     PIPE_ABI(PIPE_KIND_DATASET),
-    .name = "dataset.memory", .version = "1.0.0", .licence = "MIT",
+    .name = "dataset.memory",
+    .version = "1.0.0",
+    .licence = "MIT",
     .summary = "samples that a step has made",
-    .state_size = sizeof(memory), .destroy = memory_destroy,
+    .state_size = sizeof(memory),
+    .destroy = memory_destroy,
     .dataset = {.describe = memory_describe, .read = memory_read},
 };
 
-pipe_status pipe_dataset_new(pipe_context *ctx, const pipe_dataset_info *info, pipe_dataset **out, pipe_error *err)
+pipe_status pipe_dataset_new(pipe_context *ctx, const pipe_dataset_info *info, pipe_dataset **out,
+                             pipe_error *err)
 {
     pipe_object *o = NULL;
     memory *m;
 
     if (info->n_fields > PIPE_MAX_FIELDS)
-        return pipe_fail(err, PIPE_EINVAL, "%zu fields; at most %d are allowed", info->n_fields, PIPE_MAX_FIELDS);
+        return pipe_fail(err, PIPE_EINVAL, "%zu fields; at most %d are allowed", info->n_fields,
+                         PIPE_MAX_FIELDS);
     PIPE_TRY(pipei_object_create(&memory_plugin, pipe_context_node(ctx), NULL, NULL, 0, ctx, &o, err));
     m = o->state;
     m->info = *info;
@@ -183,8 +193,8 @@ struct pipe_batch {
     pipe_dataset_info info;
     int64_t n;
     uint64_t step;
-    pipe_tensor *field[PIPE_MAX_FIELDS];   /* of this recording; NULL until asked for */
-    uint64_t *index, *draw;                /* [n]: sample and epoch of each row */
+    pipe_tensor *field[PIPE_MAX_FIELDS]; /* of this recording; NULL until asked for */
+    uint64_t *index, *draw; /* [n]: sample and epoch of each row */
     report *reports;
     size_t n_reports;
     pipe_arena *arena;
@@ -282,8 +292,8 @@ static pipe_status read_rows(pipe_batch *b, size_t k, char *out, pipe_error *err
         size_t end = r + 1;
         while (end < (size_t)b->n && b->draw[end] == b->draw[r])
             end++;
-        const pipe_dataset_request request = {.size = sizeof request, .index = b->index + r, .n = end - r,
-                                              .draw = b->draw[r]};
+        const pipe_dataset_request request = {
+            .size = sizeof request, .index = b->index + r, .n = end - r, .draw = b->draw[r]};
         PIPE_TRY(pipe_dataset_read(b->data, &request, k, out + r * bytes, err));
         r = end;
     }

@@ -51,7 +51,8 @@ pipe_tensor *pipe_denoise(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l,
 
     if (pipe_check(y, NULL) == PIPE_OK && !pipe_shape_equal(pipe_tensor_shape(y), pipe_tensor_shape(x))) {
         char got[PIPE_SHAPE_TEXT], want[PIPE_SHAPE_TEXT];
-        return pipe_object_poison(d, PIPE_EPLUGIN, "%s predicted a tensor of shape %s from samples of shape %s",
+        return pipe_object_poison(d, PIPE_EPLUGIN,
+                                  "%s predicted a tensor of shape %s from samples of shape %s",
                                   d->plugin->name, pipe_shape_text(pipe_tensor_shape(y), got, sizeof got),
                                   pipe_shape_text(pipe_tensor_shape(x), want, sizeof want));
     }
@@ -61,7 +62,7 @@ pipe_tensor *pipe_denoise(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l,
 /* ---- a number known on the host, or one per row on the device ---- */
 typedef struct number {
     double v;
-    pipe_tensor *t;      /* NULL: v */
+    pipe_tensor *t; /* NULL: v */
 } number;
 
 static number host(double v)
@@ -113,8 +114,12 @@ static number quotient(number a, number b)
 }
 
 /* ---- x0, eps and predictions as linear functions of X and F ---- */
-typedef struct levels { number a, s, da, ds, sd; } levels;
-typedef struct linear { number x, f; } linear;     /* x X + f F */
+typedef struct levels {
+    number a, s, da, ds, sd;
+} levels;
+typedef struct linear {
+    number x, f;
+} linear; /* x X + f F */
 
 /* c_skip x / alpha + c_out F of Karras et al. 2022, as factors of X and F. */
 static linear edm(const levels *l)
@@ -209,10 +214,10 @@ pipe_tensor *pipe_convert_prediction(pipe_tensor *output, pipe_prediction from, 
     if (!l->uniform)
         return pipe_add(per_row(want.x, x), per_row(want.f, output));
     if (!isfinite(want.x.v) || !isfinite(want.f.v))
-        return pipe_poison(pipe_tensor_engine(x), PIPE_EDOMAIN,
-                           "%s cannot be had from %s at t = %g (alpha = %g, sigma = %g): it is not determined there",
-                           pipe_prediction_name(to), pipe_prediction_name(from), l->point.t, l->point.alpha,
-                           l->point.sigma);
+        return pipe_poison(
+            pipe_tensor_engine(x), PIPE_EDOMAIN,
+            "%s cannot be had from %s at t = %g (alpha = %g, sigma = %g): it is not determined there",
+            pipe_prediction_name(to), pipe_prediction_name(from), l->point.t, l->point.alpha, l->point.sigma);
     return pipe_axpby(want.x.v, x, want.f.v, output);
 }
 
@@ -225,7 +230,7 @@ pipe_tensor *pipe_predict(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l,
     if (pipe_denoiser_describe(d, &info, &err) != PIPE_OK)
         return pipe_object_poison(d, err.status, "%s", err.message);
     if (info.predicts == PIPE_PREDICT_NONE)
-        return pipe_object_poison(d, PIPE_EINVAL, "it is not known what %s predicts: train it first (step `fit`)",
-                                  d->plugin->name);
+        return pipe_object_poison(
+            d, PIPE_EINVAL, "it is not known what %s predicts: train it first (step `fit`)", d->plugin->name);
     return pipe_convert_prediction(pipe_denoise(d, x, l, c), info.predicts, want, x, l, info.sigma_data);
 }

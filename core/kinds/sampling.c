@@ -9,7 +9,7 @@ enum { DRAWS_PER_STEP = 64 };
 
 struct pipei_sampling {
     pipe_key noise;
-    bool own_schedule;          /* the denoiser's own: no translation of levels */
+    bool own_schedule; /* the denoiser's own: no translation of levels */
     pipe_denoiser_info info;
 };
 
@@ -33,8 +33,8 @@ pipe_status pipe_sampler_grid(pipe_sampler *sampler, pipe_schedule *schedule, do
     PIPE_TRY(pipe_schedule_describe(schedule, &info, err));
     if (c->grid == PIPEI_GRID_CUSTOM) {
         if (c->times.n < 2)
-            return pipe_fail(err, PIPE_EINVAL, "%s: grid custom needs at least two times, not %zu", sampler->name,
-                             c->times.n);
+            return pipe_fail(err, PIPE_EINVAL, "%s: grid custom needs at least two times, not %zu",
+                             sampler->name, c->times.n);
         n = c->times.n - 1;
     }
     grid = pipe_alloc_array(n + 1, sizeof *grid);
@@ -44,35 +44,40 @@ pipe_status pipe_sampler_grid(pipe_sampler *sampler, pipe_schedule *schedule, do
         grid[n] = info.t_min;
     if (c->grid == PIPEI_GRID_UNIFORM || c->grid == PIPEI_GRID_QUADRATIC) {
         for (size_t i = 0; i < n; i++) {
-            const double left = 1.0 - (double)i / (double)n;    /* 1 at the noisiest point */
-            grid[i] = info.t_min + (info.t_start - info.t_min) *
-                                       (c->grid == PIPEI_GRID_QUADRATIC ? left * left : left);
+            const double left = 1.0 - (double)i / (double)n; /* 1 at the noisiest point */
+            grid[i] = info.t_min +
+                      (info.t_start - info.t_min) * (c->grid == PIPEI_GRID_QUADRATIC ? left * left : left);
         }
     } else if (c->grid != PIPEI_GRID_CUSTOM) {
-        /* n points in rho = sigma / alpha from the start down to the smallest, then the end of the schedule */
+        /* n points in rho = sigma / alpha from the start down to the smallest, then the end of the schedule
+         */
         const double low = smallest_ratio(schedule, &info, c->ratio_min);
         double high = exp(-pipe_schedule_lambda(schedule, info.t_start));
-        if (!isfinite(high))    /* alpha = 0 at the start (flow): begin in finite log-SNR, the first point stays t_start */
+        if (!isfinite(high)) /* alpha = 0 at the start (flow): begin in finite log-SNR, the first point stays
+                                t_start */
             high = 1e4;
         if (!(low < high))
-            return pipe_fail(err, PIPE_EINVAL, "%s: ratio_min %g is not below the schedule's largest sigma / alpha %g",
+            return pipe_fail(err, PIPE_EINVAL,
+                             "%s: ratio_min %g is not below the schedule's largest sigma / alpha %g",
                              sampler->name, low, high);
         for (size_t i = 0; i < n; i++) {
             const double r = n > 1 ? (double)i / (double)(n - 1) : 0.0;
             const double rho = c->grid == PIPEI_GRID_LOG_SNR
                                    ? exp(log(high) + r * (log(low) - log(high)))
-                                   : pow(pow(high, 1.0 / c->rho) + r * (pow(low, 1.0 / c->rho) - pow(high, 1.0 / c->rho)),
+                                   : pow(pow(high, 1.0 / c->rho) +
+                                             r * (pow(low, 1.0 / c->rho) - pow(high, 1.0 / c->rho)),
                                          c->rho);
             grid[i] = i == 0 ? info.t_start : pipe_schedule_time_of(schedule, -log(rho));
         }
     }
     for (size_t i = 0; i <= n; i++) {
         if (!(grid[i] >= info.t_min && grid[i] <= info.t_max))
-            return pipe_fail(err, PIPE_EINVAL, "%s: time %g of the grid is outside the schedule's range %g to %g",
+            return pipe_fail(err, PIPE_EINVAL,
+                             "%s: time %g of the grid is outside the schedule's range %g to %g",
                              sampler->name, grid[i], info.t_min, info.t_max);
         if (i > 0 && !(grid[i] < grid[i - 1]))
-            return pipe_fail(err, PIPE_EINVAL, "%s: the grid must fall, but point %zu is %g after %g", sampler->name, i,
-                             grid[i], grid[i - 1]);
+            return pipe_fail(err, PIPE_EINVAL, "%s: the grid must fall, but point %zu is %g after %g",
+                             sampler->name, i, grid[i], grid[i - 1]);
     }
     *t = grid;
     grid = NULL;
@@ -91,11 +96,13 @@ pipe_tensor *pipe_predict_at(pipe_sampling *s, pipe_tensor *x, double t, pipe_pr
         return pipe_predict(s->denoiser, x, &here, s->condition, want);
     /* The network knows another schedule: give it the level of equal log-SNR, with x scaled to its alpha.
      * x0 does not depend on the schedule. */
-    const double theirs = pipe_schedule_time_of(info->schedule, log(here.point.alpha) - log(here.point.sigma));
+    const double theirs = pipe_schedule_time_of(info->schedule,
+                                                log(here.point.alpha) - log(here.point.sigma));
     const pipe_level there = pipe_level_uniform(info->schedule, s->engine, s->n, theirs);
     if (!(here.point.alpha > 0.0))
-        return pipe_poison(s->engine, PIPE_EDOMAIN,
-                           "at t = %g alpha is 0: a model of another schedule cannot be asked there; start lower", t);
+        return pipe_poison(
+            s->engine, PIPE_EDOMAIN,
+            "at t = %g alpha is 0: a model of another schedule cannot be asked there; start lower", t);
     x0 = pipe_predict(s->denoiser, pipe_scale(x, there.point.alpha / here.point.alpha), &there, s->condition,
                       PIPE_PREDICT_X0);
     return pipe_convert_prediction(x0, PIPE_PREDICT_X0, want, x, &here, info->sigma_data);
@@ -117,12 +124,14 @@ pipe_tensor *pipe_sampling_noise(pipe_sampling *s, uint32_t draw)
 
     if (draw >= DRAWS_PER_STEP)
         return pipe_poison(s->engine, PIPE_EINVAL, "draw %u of a step; at most %d", draw, DRAWS_PER_STEP);
-    key.step = (uint64_t)(s->i + 1) * DRAWS_PER_STEP + draw;      /* step 0 is the start */
+    key.step = (uint64_t)(s->i + 1) * DRAWS_PER_STEP + draw; /* step 0 is the start */
     return pipe_randn(s->engine, *pipe_tensor_shape(s->x), key);
 }
 
 /* ---- the loop ---- */
-typedef struct grid { double *t, *alpha, *sigma, *lambda; } grid;
+typedef struct grid {
+    double *t, *alpha, *sigma, *lambda;
+} grid;
 
 static void grid_free(grid *g)
 {
@@ -132,7 +141,8 @@ static void grid_free(grid *g)
     pipe_free(g->lambda);
 }
 
-static pipe_status grid_make(pipe_sampler *sampler, pipe_schedule *schedule, grid *g, size_t *steps, pipe_error *err)
+static pipe_status grid_make(pipe_sampler *sampler, pipe_schedule *schedule, grid *g, size_t *steps,
+                             pipe_error *err)
 {
     PIPE_TRY(pipe_sampler_grid(sampler, schedule, &g->t, steps, err));
     g->alpha = pipe_alloc_array(*steps + 1, sizeof *g->alpha);
@@ -184,7 +194,8 @@ static pipe_status loop(const pipe_sample_request *r, pipe_sampling *s, pipe_ten
             status = pipe_eval(s->engine, err);
         }
         if (status != PIPE_OK)
-            return pipe_context_fail(err, status, "%s: step %zu of %zu", r->sampler->name, s->i + 1, s->steps);
+            return pipe_context_fail(err, status, "%s: step %zu of %zu", r->sampler->name, s->i + 1,
+                                     s->steps);
         if (r->progress && !r->progress(r->progress_arg, s->i + 1, s->steps))
             return pipe_fail(err, PIPE_EINTERRUPTED, "stopped at step %zu of %zu", s->i + 1, s->steps);
     }
@@ -197,13 +208,17 @@ pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_er
     PIPE_CLEANUP(grid_free) grid g = {0};
     struct pipei_sampling internal = {.noise = r->key};
     pipe_tensor *x = NULL;
-    pipe_sampling s = {.size = sizeof s, .n = r->n, .denoiser = r->denoiser, .condition = r->condition,
+    pipe_sampling s = {.size = sizeof s,
+                       .n = r->n,
+                       .denoiser = r->denoiser,
+                       .condition = r->condition,
                        .internal = &internal};
     pipe_status status;
 
     PIPE_TRY(pipe_denoiser_describe(r->denoiser, &internal.info, err));
     if (internal.info.predicts == PIPE_PREDICT_NONE || !internal.info.schedule)
-        return pipe_fail(err, PIPE_EINVAL, "%s: it is not known what this denoiser predicts: train it first (step `fit`)",
+        return pipe_fail(err, PIPE_EINVAL,
+                         "%s: it is not known what this denoiser predicts: train it first (step `fit`)",
                          r->denoiser->name);
     if (r->n < 1)
         return pipe_fail(err, PIPE_EINVAL, "%s: %lld samples were asked for; at least 1", r->sampler->name,

@@ -19,7 +19,7 @@ pipe_schedule_point pipe_schedule_at(pipe_schedule *s, double t)
 double pipe_schedule_lambda(pipe_schedule *s, double t)
 {
     const pipe_schedule_point p = pipe_schedule_at(s, t);
-    return log(p.alpha) - log(p.sigma);     /* +inf at sigma = 0, -inf at alpha = 0 */
+    return log(p.alpha) - log(p.sigma); /* +inf at sigma = 0, -inf at alpha = 0 */
 }
 
 double pipe_schedule_time_of(pipe_schedule *s, double lambda)
@@ -83,8 +83,12 @@ pipe_level pipe_level_of(pipe_schedule *s, pipe_engine *e, const double *t, int6
     pipe_free(host);
     for (int64_t k = 0; k < 5; k++)
         row[k] = pipe_reshape(pipe_slice(all, 0, k, 1, 1), PIPE_SHAPE(n));
-    return (pipe_level){.size = sizeof(pipe_level), .t = row[0], .alpha = row[1], .sigma = row[2],
-                        .dalpha = row[3], .dsigma = row[4]};
+    return (pipe_level){.size = sizeof(pipe_level),
+                        .t = row[0],
+                        .alpha = row[1],
+                        .sigma = row[2],
+                        .dalpha = row[3],
+                        .dsigma = row[4]};
 }
 
 pipe_tensor *pipe_per_sample(pipe_tensor *a, const pipe_tensor *x)
@@ -101,12 +105,13 @@ pipe_tensor *pipe_diffuse(const pipe_level *l, pipe_tensor *x0, pipe_tensor *eps
 {
     if (l->uniform)
         return pipe_axpby(l->point.alpha, x0, l->point.sigma, eps);
-    return pipe_add(pipe_mul(pipe_per_sample(l->alpha, x0), x0), pipe_mul(pipe_per_sample(l->sigma, eps), eps));
+    return pipe_add(pipe_mul(pipe_per_sample(l->alpha, x0), x0),
+                    pipe_mul(pipe_per_sample(l->sigma, eps), eps));
 }
 
 pipe_status pipe_vp_table_from_betas(pipe_vp_table *table, const double *beta, int64_t n, pipe_error *err)
 {
-    double *log_rho, log_bar = 0.0;     /* ln alpha^2: a product of 1,000 factors near 1 is better summed */
+    double *log_rho, log_bar = 0.0; /* ln alpha^2: a product of 1,000 factors near 1 is better summed */
 
     if (n < 1)
         return pipe_fail(err, PIPE_EDOMAIN, "a schedule needs at least one step, not %lld", (long long)n);
@@ -114,8 +119,8 @@ pipe_status pipe_vp_table_from_betas(pipe_vp_table *table, const double *beta, i
     for (int64_t i = 0; i < n; i++) {
         if (!(beta[i] > 0.0 && beta[i] < 1.0)) {
             pipe_free(log_rho);
-            return pipe_fail(err, PIPE_EDOMAIN, "beta of step %lld is %g; it must lie in (0, 1)", (long long)i,
-                             beta[i]);
+            return pipe_fail(err, PIPE_EDOMAIN, "beta of step %lld is %g; it must lie in (0, 1)",
+                             (long long)i, beta[i]);
         }
         log_bar += log1p(-beta[i]);
         log_rho[i] = 0.5 * (log(-expm1(log_bar)) - log_bar);
@@ -132,8 +137,8 @@ void pipe_vp_table_free(pipe_vp_table *table)
 
 void pipe_vp_table_at(const pipe_vp_table *table, pipe_schedule_point *p)
 {
-    const double position = p->t * (double)table->n - 1.0;     /* the step's index, between steps a fraction */
-    double log_rho, slope;                                     /* of ln rho in t */
+    const double position = p->t * (double)table->n - 1.0; /* the step's index, between steps a fraction */
+    double log_rho, slope; /* of ln rho in t */
 
     if (p->t <= 0.0) {
         p->alpha = 1.0;
@@ -176,6 +181,29 @@ double pipe_vp_table_time_of(const pipe_vp_table *table, double lambda)
         else
             high = middle;
     }
-    return ((double)low + 1.0 + (log_rho - table->log_rho[low]) / (table->log_rho[high] - table->log_rho[low])) /
+    return ((double)low + 1.0 +
+            (log_rho - table->log_rho[low]) / (table->log_rho[high] - table->log_rho[low])) /
            (double)table->n;
+}
+
+void pipe_vp_state_destroy(void *self)
+{
+    pipe_vp_table_free(self);
+}
+
+pipe_status pipe_vp_state_describe(void *self, pipe_schedule_info *info, pipe_error *err)
+{
+    (void)err;
+    info->discrete = ((const pipe_vp_table *)self)->n;
+    return PIPE_OK;
+}
+
+void pipe_vp_state_at(void *self, pipe_schedule_point *p)
+{
+    pipe_vp_table_at(self, p);
+}
+
+double pipe_vp_state_time_of(void *self, double lambda)
+{
+    return pipe_vp_table_time_of(self, lambda);
 }

@@ -63,6 +63,14 @@ PIPE_API pipe_status pipe_vp_table_from_betas(pipe_vp_table *table, const double
 PIPE_API void pipe_vp_table_at(const pipe_vp_table *table, pipe_schedule_point *p);
 PIPE_API double pipe_vp_table_time_of(const pipe_vp_table *table, double lambda);
 PIPE_API void pipe_vp_table_free(pipe_vp_table *table);
+/* The functions of a schedule whose state *begins with* a pipe_vp_table that its
+ * create() fills: .destroy = pipe_vp_state_destroy, .schedule = PIPE_VP_STATE_SCHEDULE. */
+PIPE_API void pipe_vp_state_destroy(void *self);
+PIPE_API pipe_status pipe_vp_state_describe(void *self, pipe_schedule_info *info, pipe_error *err);
+PIPE_API void pipe_vp_state_at(void *self, pipe_schedule_point *p);
+PIPE_API double pipe_vp_state_time_of(void *self, double lambda);
+#define PIPE_VP_STATE_SCHEDULE \
+    {.describe = pipe_vp_state_describe, .at = pipe_vp_state_at, .time_of = pipe_vp_state_time_of}
 
 /** alpha x0 + sigma eps */
 PIPE_API pipe_tensor *pipe_diffuse(const pipe_level *l, pipe_tensor *x0, pipe_tensor *eps);
