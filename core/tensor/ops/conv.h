@@ -1,0 +1,23 @@
+/* What conv.c (the rows) and conv-source.c (their kernels) share. */
+#ifndef PIPE_CORE_CONV_H
+#define PIPE_CORE_CONV_H
+
+#include "core/tensor/ops/gemm-source.h"
+
+/* A convolution: x [n, h, w, ci], weight [kh, kw, cig, co], y [n, oh, ow, co];
+ * cig = ci / groups, cog = co / groups. */
+typedef struct pipei_conv_geometry {
+    int64_t n, h, w, ci, oh, ow, co, kh, kw, cig, cog, groups;
+    int64_t stride[2], dilation[2], pad[4];      /* pad: top, bottom, left, right */
+} pipei_conv_geometry;
+
+/* The launches.  Inputs are numbered as the rows number them. */
+PIPE_INTERNAL void pipei_lower_conv(pipe_lowering *l, const pipei_conv_geometry *g);            /* x, weight -> y */
+PIPE_INTERNAL void pipei_lower_conv_transpose(pipe_lowering *l, const pipei_conv_geometry *g);  /* y, weight -> x */
+PIPE_INTERNAL void pipei_lower_conv_weight_grad(pipe_lowering *l, const pipei_conv_geometry *g);/* x, y -> weight */
+/* The same on devices with work-groups (gpu-source.c). */
+PIPE_INTERNAL void pipei_lower_gpu_conv(pipe_lowering *l, const pipei_conv_geometry *g);
+PIPE_INTERNAL void pipei_lower_gpu_conv_transpose(pipe_lowering *l, const pipei_conv_geometry *g);
+PIPE_INTERNAL void pipei_lower_gpu_conv_weight_grad(pipe_lowering *l, const pipei_conv_geometry *g);
+
+#endif
