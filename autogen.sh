@@ -1,6 +1,7 @@
 #!/bin/sh
 # Writes sources.mk (the lists of sources, plugins and tests: Automake cannot
 # glob) and then configure.  Run it after a clone and after adding a file.
+#   ./autogen.sh --check     only says, by its exit status, whether that is needed
 set -eu
 cd "$(dirname "$0")"
 
@@ -36,7 +37,15 @@ find_sorted() { find "$@" | LC_ALL=C sort; }
             sed "s/\\(plugins_[A-Za-z0-9_]*_la\\)/$id/"
     done
 } > sources.mk.tmp
-if cmp -s sources.mk.tmp sources.mk; then rm sources.mk.tmp; else mv sources.mk.tmp sources.mk; fi
+if cmp -s sources.mk.tmp sources.mk; then
+    rm sources.mk.tmp
+    if [ "${1:-}" = --check ]; then exit 0; fi
+elif [ "${1:-}" = --check ]; then
+    rm sources.mk.tmp
+    exit 1
+else
+    mv sources.mk.tmp sources.mk
+fi
 
 mkdir -p m4
 autoreconf --install --warnings=all,no-obsolete,no-portability

@@ -32,7 +32,9 @@ need_packages() {
 # configured DIRECTORY [configure arguments]: an up-to-date build folder.
 configured() {
     dir=$top/$1; shift
-    [ -x "$top/configure" ] && (cd "$top" && ./autogen.sh --check) || (cd "$top" && ./autogen.sh) || die "autogen.sh failed"
+    if [ ! -x "$top/configure" ] || ! "$top/autogen.sh" --check; then
+        "$top/autogen.sh" || die "autogen.sh failed"
+    fi
     mkdir -p "$dir"
     if [ ! -e "$dir/config.status" ] || [ "$(cat "$dir/.arguments" 2>/dev/null)" != "$*" ]; then
         (cd "$dir" && ../configure -q "$@" && printf '%s' "$*" > .arguments) || die "configure failed: see $dir/config.log"
