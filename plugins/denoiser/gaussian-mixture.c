@@ -18,7 +18,7 @@ typedef struct {
     bool labels;
     int64_t components;
     pipe_tensor *mean; /* [k, 1, d] */
-    pipe_tensor *axes; /* [k, d, d]: columns are eigenvectors */
+    pipe_tensor *axes; /* [k, d, d]: rows are eigenvectors */
     pipe_tensor *variance; /* [k, 1, d]: eigenvalues */
     pipe_tensor *log_weight; /* [k, 1] */
 } state;
@@ -71,7 +71,7 @@ static pipe_status component(const state *st, int64_t k, float *axes, float *var
     PIPE_CLEANUP(pipe_free_ptr) double *values = pipe_alloc_array(d, sizeof *values);
 
     PIPE_TRY(covariance(st, k, c, err));
-    PIPE_TRY(pipe_eigen_symmetric(c, d, values, err)); /* column j of c: the eigenvector of values[j] */
+    PIPE_TRY(pipe_eigen_symmetric(c, d, true, values, err)); /* row j of c: the eigenvector of values[j] */
     for (size_t j = 0; j < d; j++) {
         if (!(values[j] >= 0.0))
             return pipe_fail(err, PIPE_EDOMAIN, "covariances: component %lld has the negative eigenvalue %g",
@@ -171,12 +171,12 @@ static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pip
     alpha = pipe_reshape(l->alpha, PIPE_SHAPE(1, n, 1));
     sigma = pipe_reshape(l->sigma, PIPE_SHAPE(1, n, 1));
     centred = pipe_sub(pipe_reshape(x, PIPE_SHAPE(1, n, d)), pipe_mul(alpha, st->mean)); /* [k, n, d] */
-    z = pipe_matmul(centred, st->axes, false, false); /* rows U'(x - a mu) */
+    z = pipe_matmul(centred, st->axes, false, true); /* rows U'(x - a mu) */
     v = pipe_add(pipe_mul(pipe_square(alpha), st->variance), pipe_square(sigma));
     score = pipe_scale(pipe_sum(pipe_add(pipe_div(pipe_square(z), v), pipe_ln(v)), &last, 1, false), -0.5);
     r = pipe_softmax(pipe_add(score, selected(st, e, c, n)), 0); /* [k, n] */
     z = pipe_mul(z, pipe_div(pipe_mul(alpha, st->variance), v));
-    x0 = pipe_add(st->mean, pipe_matmul(z, st->axes, false, true));
+    x0 = pipe_add(st->mean, pipe_matmul(z, st->axes, false, false));
     return pipe_sum(pipe_mul(pipe_reshape(r, PIPE_SHAPE(st->components, n, 1)), x0), &first, 1, false);
 }
 
