@@ -36,20 +36,46 @@ PIPE_INTERNAL cl_command_queue pipei_device_queue(const pipei_device *d);
 PIPE_INTERNAL cl_context pipei_device_context(const pipei_device *d);
 PIPE_INTERNAL cl_device_id pipei_device_id(const pipei_device *d);
 
-/* Buffers come from a pool (freed ones are reused by size).  Out of memory
- * names what was needed and what is in use. */
-PIPE_INTERNAL pipe_status pipei_buffer_new(pipei_device *d, size_t bytes, cl_mem *out, pipe_error *err);
-PIPE_INTERNAL void pipei_buffer_free(pipei_device *d, cl_mem buffer, size_t bytes);
-PIPE_INTERNAL uint64_t pipei_device_peak_memory(const pipei_device *d);
-PIPE_INTERNAL pipe_status pipei_device_write(pipei_device *d, cl_mem b, size_t offset, const void *data, size_t bytes,
-                                             pipe_error *err);   /* data may be reused on return */
-PIPE_INTERNAL pipe_status pipei_device_read(pipei_device *d, cl_mem b, size_t offset, void *data, size_t bytes,
-                                            pipe_error *err);    /* waits */
-PIPE_INTERNAL pipe_status pipei_device_finish(pipei_device *d, pipe_error *err);
+/* Bytes of device memory that buffers may take in all: PIPE_DEVICE_MEMORY_LIMIT if
+ * it is set ("500M", "2G"), else what the device has.  A test may lower it. */
+PIPE_INTERNAL uint64_t pipei_device_memory_limit(const pipei_device *d);
+PIPE_INTERNAL void pipei_device_limit_memory(pipei_device *d, uint64_t bytes);
 
-/* Programs are cached by source text; a build that takes over a second is
- * announced in the log.  The text of OpenCL errors: pipei_cl_error(code). */
+/* Buffers come from a pool: freed ones are reused by size.  The queue is in order,
+ * so a buffer may be freed, and be handed out again, while enqueued commands
+ * still use it.  Out of memory names what was needed, what is in use and its
+ * largest owners.  owner: who shall be named (copied); NULL is "tensors". */
+PIPE_INTERNAL pipe_status pipei_buffer_new(pipei_device *d, size_t bytes, const char *owner, cl_mem *out,
+                                           pipe_error *err);
+PIPE_INTERNAL void pipei_buffer_free(pipei_device *d, cl_mem buffer);
+/* Changes whenever a buffer is given back to the driver: its handle may come again. */
+PIPE_INTERNAL uint64_t pipei_device_generation(const pipei_device *d);
+/* Gives all idle buffers back to the driver. */
+PIPE_INTERNAL void pipei_device_trim(pipei_device *d);
+/* Largest sum of buffers that were in use at one time since the device was opened. */
+PIPE_INTERNAL uint64_t pipei_device_peak_memory(const pipei_device *d);
+PIPE_INTERNAL uint64_t pipei_device_used_memory(const pipei_device *d);
+
+/* Copies on the queue.  write: the data may be reused on return, and the host does
+ * not wait (the bytes are staged).  read: waits. */
+PIPE_INTERNAL pipe_status pipei_device_write(pipei_device *d, cl_mem b, size_t offset, const void *data, size_t bytes,
+                                             pipe_error *err);
+PIPE_INTERNAL pipe_status pipei_device_read(pipei_device *d, cl_mem b, size_t offset, void *data, size_t bytes,
+                                            pipe_error *err);
+PIPE_INTERNAL pipe_status pipei_device_copy(pipei_device *d, cl_mem from, size_t from_offset, cl_mem to,
+                                            size_t to_offset, size_t bytes, pipe_error *err);
+PIPE_INTERNAL pipe_status pipei_device_finish(pipei_device *d, pipe_error *err);
+/* Times commands by events from now on (the queue is replaced). */
+PIPE_INTERNAL pipe_status pipei_device_profiling(pipei_device *d, bool on, pipe_error *err);
+
+/* Programs are cached by source text and live as long as the device; a build that
+ * takes over a second is announced in the log.  A failed build reports the
+ * compiler's own words.  The text of OpenCL errors: pipei_cl_error(code). */
 PIPE_INTERNAL pipe_status pipei_program_get(pipei_device *d, const char *source, cl_program *out, pipe_error *err);
+PIPE_INTERNAL double pipei_device_compile_seconds(const pipei_device *d);
 PIPE_INTERNAL const char *pipei_cl_error(cl_int code);
+
+/* CLOCK_MONOTONIC in seconds. */
+PIPE_INTERNAL double pipei_seconds(void);
 
 #endif

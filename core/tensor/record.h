@@ -39,6 +39,7 @@ struct pipe_tensor {
     uint32_t n_int;             /* NODE: attr->i is zero from here on */
     bool listed;                /* the recording owns it (and frees it when holds is 0) */
     bool runtime_attr;          /* NODE: attr->f or attr->u has something in it */
+    uint32_t assign;            /* LEAF: 1 + its place among the recording's assignments, or 0 */
     uint32_t slot;              /* scratch of whoever owns `stamp` */
     uint64_t stamp;             /* == a pipei_stamp(): slot is meant for that caller */
     pipei_poison *poison;       /* POISONED */

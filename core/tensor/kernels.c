@@ -1,0 +1,389 @@
+/* From launches to OpenCL kernels: few programs with many kernels each.
+ *
+ * A program costs 0.14 s to compile whatever is in it (30 ms when PoCL has it in
+ * its cache), so all sources that a plan needs and that are not known yet become
+ * one program.  Each source is its own name space: the names it defines are
+ * renamed with the hash of the source, its macros are undefined behind it. */
+#include "core/tensor/build.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+const char pipei_kernel_prefix[] =
+    "#define PIPE_BUF(T, x) global T *x##_base, const ulong x##_offset\n"
+    "#define PIPE_BIND(T, x) global T *x = x##_base + x##_offset\n"
+    "#define PIPE_TRUTH1(c) ((c) ? 1.0f : 0.0f)\n"
+    "#define PIPE_TRUTH4(c) ((c) ? (float4)(1.0f) : (float4)(0.0f))\n"
+    "#define PIPE_TRUTH8(c) ((c) ? (float8)(1.0f) : (float8)(0.0f))\n"
+    "#define PIPE_TRUTH16(c) ((c) ? (float16)(1.0f) : (float16)(0.0f))\n"
+    "#define PIPE_EPILOGUE1(v, i) (v)\n"
+    "#define PIPE_EPILOGUE4(v, i) (v)\n"
+    "#define PIPE_EPILOGUE8(v, i) (v)\n"
+    "#define PIPE_EPILOGUE16(v, i) (v)\n";
+
+typedef struct known {
+    uint64_t hash;
+    const char *source;
+    cl_program program;       /* NULL until it is built */
+    bool waiting;             /* in the program being put together */
+    char *const *names;       /* defined by the source at file scope: renamed */
+    size_t n_names;
+} known;
+
+struct kernel_cache {
+    pipe_arena *memory;
+    known *list;              /* open addressing */
+    size_t n, capacity;
+};
+
+kernel_cache *pipei_kernels_open(void)
+{
+    kernel_cache *k = pipe_alloc(sizeof *k);
+    k->memory = pipe_arena_new();
+    return k;
+}
+
+void pipei_kernels_close(kernel_cache *k)
+{
+    if (!k)
+        return;
+    pipe_arena_free(k->memory);
+    pipe_free(k->list);
+    pipe_free(k);
+}
+
+static known *slot_of(kernel_cache *k, uint64_t hash, const char *text)
+{
+    size_t at = hash & (k->capacity - 1);
+    while (k->list[at].source && (k->list[at].hash != hash || strcmp(k->list[at].source, text) != 0))
+        at = (at + 1) & (k->capacity - 1);
+    return &k->list[at];
+}
+
+static void grow(kernel_cache *k)
+{
+    known *old = k->list;
+    const size_t n_old = k->capacity;
+    k->capacity = n_old ? 2 * n_old : 256;
+    k->list = pipe_alloc_array(k->capacity, sizeof *k->list);
+    for (size_t j = 0; j < n_old; j++)
+        if (old[j].source)
+            *slot_of(k, old[j].hash, old[j].source) = old[j];
+    pipe_free(old);
+}
+
+/* ---- names at file scope ---- */
+
+typedef struct names {
+    pipe_arena *a;
+    char **list;
+    size_t n, capacity;
+} names;
+
+static void add_name(names *l, const char *start, size_t n)
+{
+    for (size_t k = 0; k < l->n; k++)
+        if (strlen(l->list[k]) == n && strncmp(l->list[k], start, n) == 0)
+            return;
+    if (l->n == l->capacity) {
+        char **more = pipe_arena_alloc(l->a, (l->capacity + 16) * sizeof *more);
+        if (l->n)
+            memcpy(more, l->list, l->n * sizeof *more);
+        l->list = more;
+        l->capacity += 16;
+    }
+    l->list[l->n++] = pipe_arena_strndup(l->a, start, n);
+}
+
+static bool has_name(const names *l, const char *start, size_t n)
+{
+    for (size_t k = 0; k < l->n; k++)
+        if (strlen(l->list[k]) == n && strncmp(l->list[k], start, n) == 0)
+            return true;
+    return false;
+}
+
+/* Past a comment, a string, or white space; where it is when there is none. */
+static const char *skip_blank(const char *s)
+{
+    for (;;) {
+        while (isspace((unsigned char)*s) || (s[0] == '\\' && s[1] == '\n'))
+            s++;
+        if (s[0] == '/' && s[1] == '/') {
+            while (*s && *s != '\n')
+                s++;
+        } else if (s[0] == '/' && s[1] == '*') {
+            const char *end = strstr(s + 2, "*/");
+            s = end ? end + 2 : s + strlen(s);
+        } else {
+            return s;
+        }
+    }
+}
+
+static bool is_word(char c)
+{
+    return isalnum((unsigned char)c) || c == '_';
+}
+
+/* A directive up to the end of its last continued line. */
+static const char *directive(const char *s, names *macros)
+{
+    const char *at = s + 1;
+    while (*at == ' ' || *at == '\t')
+        at++;
+    if (strncmp(at, "define", 6) == 0 && !is_word(at[6])) {
+        at += 6;
+        while (*at == ' ' || *at == '\t')
+            at++;
+        const char *name = at;
+        while (is_word(*at))
+            at++;
+        add_name(macros, name, (size_t)(at - name));
+    }
+    while (*at && !(*at == '\n' && at[-1] != '\\'))
+        at++;
+    return at;
+}
+
+/* Which names the source defines: macros, and functions, variables and types at
+ * file scope (an identifier outside all braces and parentheses, followed by one
+ * of ( [ = ; or {). */
+static void find_names(const char *s, names *macros, names *defined)
+{
+    static const char *const keywords[] = {"__attribute__", "struct", "union", "enum", "kernel", "__kernel", "void"};
+    int braces = 0, parens = 0;
+
+    for (s = skip_blank(s); *s; s = skip_blank(s)) {
+        if (*s == '#') {
+            s = directive(s, macros);
+        } else if (*s == '"' || *s == '\'') {
+            const char quote = *s++;
+            while (*s && *s != quote)
+                s += *s == '\\' && s[1] ? 2 : 1;
+            s += *s != '\0';
+        } else if (is_word(*s)) {
+            const char *start = s;
+            while (is_word(*s))
+                s++;
+            const size_t n = (size_t)(s - start);
+            const char next = *skip_blank(s);
+            bool keyword = isdigit((unsigned char)*start);
+            for (size_t k = 0; k < sizeof keywords / sizeof keywords[0]; k++)
+                keyword |= strlen(keywords[k]) == n && strncmp(keywords[k], start, n) == 0;
+            if (!braces && !parens && !keyword && next && strchr("([=;{", next) && !has_name(macros, start, n))
+                add_name(defined, start, n);
+        } else {
+            braces += (*s == '{') - (*s == '}');
+            parens += (*s == '(') - (*s == ')');
+            s++;
+        }
+    }
+}
+
+/* ---- programs ---- */
+
+static void add_part(pipe_text *text, kernel_cache *cache, known *k)
+{
+    names macros = {.a = cache->memory}, defined = {.a = cache->memory};
+
+    find_names(k->source, &macros, &defined);
+    for (size_t j = 0; j < defined.n; j++)
+        pipe_text_addf(text, "#define %s %s_%016" PRIx64 "\n", defined.list[j], defined.list[j], k->hash);
+    pipe_text_add(text, k->source);
+    pipe_text_add(text, "\n");
+    for (size_t j = 0; j < macros.n; j++)
+        pipe_text_addf(text, "#undef %s\n", macros.list[j]);
+    for (size_t j = 0; j < defined.n; j++)
+        pipe_text_addf(text, "#undef %s\n", defined.list[j]);
+    k->names = defined.list;
+    k->n_names = defined.n;
+}
+
+/* Names that come out of ## cannot be seen, so they cannot be renamed. */
+static bool needs_own_program(const char *text)
+{
+    return strstr(text, "##") != NULL;
+}
+
+static pipe_status build_parts(build *b, known **parts, size_t n, pipe_error *err)
+{
+    PIPE_CLEANUP(pipe_text_free) pipe_text text = {0};
+    cl_program program = NULL;
+
+    if (n == 0)
+        return PIPE_OK;
+    pipe_text_add(&text, pipei_kernel_prefix);
+    for (size_t k = 0; k < n; k++)
+        add_part(&text, b->e->kernels, parts[k]);
+    PIPE_TRY(pipei_program_get(b->e->device, text.data, &program, err));
+    for (size_t k = 0; k < n; k++)
+        parts[k]->program = program;
+    return PIPE_OK;
+}
+
+/* Names the ops whose sources are in a program that does not compile. */
+static pipe_status build_failed(const build *b, known *const *parts, size_t n, pipe_status status, pipe_error *err)
+{
+    PIPE_CLEANUP(pipe_text_free) pipe_text ops = {0};
+    for (uint32_t d = 0; d < b->n_drafts && ops.length < 200; d++)
+        for (size_t k = 0; k < n; k++)
+            if (strcmp(parts[k]->source, b->drafts[d].source) == 0 &&
+                (!ops.data || !strstr(ops.data, b->drafts[d].who)))
+                pipe_text_addf(&ops, "%s%s", ops.length ? ", " : "", b->drafts[d].who);
+    return pipe_context_fail(err, status, "kernels of %s", ops.data ? ops.data : "a plan");
+}
+
+static pipe_status build_sources(build *b, pipe_error *err)
+{
+    kernel_cache *cache = b->e->kernels;
+    PIPE_CLEANUP(pipe_free_ptr) known **parts = pipe_alloc_array(b->n_drafts + 1, sizeof *parts);
+    PIPE_CLEANUP(pipe_free_ptr) uint64_t *hashes = pipe_alloc_array(b->n_drafts + 1, sizeof *hashes);
+    size_t n = 0;
+    pipe_status status = PIPE_OK;
+
+    while (2 * (cache->n + b->n_drafts + 1) > cache->capacity)
+        grow(cache);                            /* now: pointers into the table stay good below */
+    for (uint32_t d = 0; d < b->n_drafts && status == PIPE_OK; d++) {
+        const char *text = b->drafts[d].source;
+        const uint64_t hash = pipe_hash64(text, strlen(text), 0);
+        known *k = slot_of(cache, hash, text);
+        if (!k->source) {
+            *k = (known){.hash = hash, .source = pipe_arena_strdup(cache->memory, text)};
+            cache->n++;
+        }
+        if (k->program || k->waiting)
+            continue;
+        if (needs_own_program(text)) {
+            status = build_parts(b, &k, 1, err);
+            if (status != PIPE_OK)
+                return build_failed(b, &k, 1, status, err);
+            continue;
+        }
+        k->waiting = true;
+        parts[n++] = k;
+    }
+    status = build_parts(b, parts, n, err);
+    for (size_t k = 0; k < n; k++)
+        parts[k]->waiting = false;
+    return status == PIPE_OK ? PIPE_OK : build_failed(b, parts, n, status, err);
+}
+
+/* ---- kernels and their arguments ---- */
+
+static pipe_status create(build *b, const draft *d, launch *l, pipe_error *err)
+{
+    const known *k = slot_of(b->e->kernels, pipe_hash64(d->source, strlen(d->source), 0), d->source);
+    char name[256];
+    cl_int code = CL_SUCCESS;
+    bool renamed = false;
+
+    for (size_t j = 0; j < k->n_names; j++)
+        renamed |= strcmp(k->names[j], d->kernel) == 0;
+    if (renamed)
+        snprintf(name, sizeof name, "%s_%016" PRIx64, d->kernel, k->hash);
+    else
+        snprintf(name, sizeof name, "%s", d->kernel);
+    l->kernel = clCreateKernel(k->program, name, &code);
+    if (code != CL_SUCCESS)
+        return pipe_fail(err, PIPE_EPLUGIN, "op %s: kernel %s: %s", d->who, d->kernel, pipei_cl_error(code));
+    return PIPE_OK;
+}
+
+static pipe_status shape_launch(const build *b, const draft *d, launch *l, pipe_error *err)
+{
+    const pipe_device_profile *profile = pipei_device_profile(b->e->device);
+
+    l->name = pipe_arena_strdup(b->p->memory, strcmp(d->kernel, "elementwise") ? d->kernel : d->who);
+    l->dims = d->dims;
+    for (uint32_t k = 0; k < d->dims; k++) {
+        l->global[k] = d->global[k];
+        l->local[k] = d->local[k];
+        if (l->local[k] == 0) {
+            /* Fixed here, never left to the driver: each size is compiled anew. */
+            l->local[k] = 1;
+            while (k == 0 && !profile->cpu && l->local[0] < 64 && l->local[0] < profile->max_work_group &&
+                   l->global[0] % (2 * l->local[0]) == 0)
+                l->local[0] *= 2;
+        }
+        if (l->global[k] % l->local[k])
+            return pipe_fail(err, PIPE_EPLUGIN, "op %s, kernel %s: global size %zu is not a multiple of local size %zu",
+                             d->who, d->kernel, l->global[k], l->local[k]);
+    }
+    return PIPE_OK;
+}
+
+static binding *add_binding(plan *p, bind_kind kind, uint32_t at, uint32_t index)
+{
+    binding *x = &p->bindings[p->n_bindings++];
+    *x = (binding){.kind = kind, .launch = at, .arg = index};
+    return x;
+}
+
+static pipe_status set_args(build *b, const draft *d, uint32_t at, pipe_error *err)
+{
+    plan *p = b->p;
+    cl_kernel kernel = p->launches[at].kernel;
+    cl_uint index = 0, expected = 0;
+    cl_int code = CL_SUCCESS;
+
+    for (uint32_t k = 0; k < d->n_args && code == CL_SUCCESS; k++) {
+        const arg *a = &d->args[k];
+        switch (a->kind) {
+        case ARG_VALUE:
+        case ARG_SCRATCH: {
+            const place where = a->kind == ARG_VALUE ? b->v[a->slot].at : b->scratches[a->slot].at;
+            const cl_ulong offset = where.offset / 4 + (cl_ulong)a->number;
+            add_binding(p, BIND_BUFFER, at, index++)->at = where;
+            code = clSetKernelArg(kernel, index++, sizeof offset, &offset);
+            break;
+        }
+        case ARG_INT: {
+            const cl_int small = (cl_int)a->number;
+            const cl_long wide = a->number;
+            code = a->index ? clSetKernelArg(kernel, index, sizeof wide, &wide)
+                            : clSetKernelArg(kernel, index, sizeof small, &small);
+            index++;
+            break;
+        }
+        case ARG_FLOAT:
+        case ARG_WORD: {
+            binding *x = add_binding(p, a->kind == ARG_FLOAT ? BIND_FLOAT : BIND_WORD, at, index++);
+            x->slot = a->slot;
+            x->index = a->index;
+            break;
+        }
+        }
+    }
+    clGetKernelInfo(kernel, CL_KERNEL_NUM_ARGS, sizeof expected, &expected, NULL);
+    if (code != CL_SUCCESS || index != expected)
+        return pipe_fail(err, PIPE_EPLUGIN, "op %s: kernel %s takes %u arguments (a buffer counts as two), the launch "
+                         "gives %u: %s", d->who, d->kernel, expected, index, pipei_cl_error(code));
+    return PIPE_OK;
+}
+
+pipe_status pipei_kernels_make(build *b, pipe_error *err)
+{
+    plan *p = b->p;
+    size_t n_args = 0;
+
+    PIPE_TRY(build_sources(b, err));
+    for (uint32_t d = 0; d < b->n_drafts; d++)
+        n_args += b->drafts[d].n_args;
+    p->launches = pipe_arena_alloc(p->memory, (b->n_drafts + 1) * sizeof *p->launches);
+    p->bindings = pipe_arena_alloc(p->memory, (n_args + 1) * sizeof *p->bindings);
+    for (uint32_t s = 0; s < b->n_steps; s++) {
+        const step *st = &b->steps[b->sorted[s]];
+        for (uint32_t k = 0; k < st->n_drafts; k++) {
+            const draft *d = &b->drafts[st->first_draft + k];
+            const uint32_t at = (uint32_t)p->n_launches;
+            PIPE_TRY(create(b, d, &p->launches[at], err));
+            p->n_launches++;
+            PIPE_TRY(shape_launch(b, d, &p->launches[at], err));
+            PIPE_TRY(set_args(b, d, at, err));
+        }
+    }
+    return PIPE_OK;
+}

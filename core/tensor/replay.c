@@ -1,0 +1,194 @@
+/* Running a plan: bind, enqueue, hand the results over.  Nothing here waits for
+ * the device, but for the evaluation before the last one: that bounds the queue
+ * and the memory of buffers that are still being written. */
+#include "core/tensor/build.h"
+
+#include <string.h>
+
+enum { NONE = UINT32_MAX };
+
+/* Memory of temporaries grows to what the largest plan needs. */
+static pipe_status fit_arena(pipe_engine *e, const plan *p, pipe_error *err)
+{
+    for (size_t c = 0; c < p->n_chunks; c++) {
+        if (c < e->n_chunks && e->chunks[c].bytes >= p->chunk_bytes[c])
+            continue;
+        if (c == e->n_chunks) {
+            e->chunks = pipe_realloc(e->chunks, (c + 1) * sizeof *e->chunks);
+            e->chunks[e->n_chunks++] = (arena_chunk){0};
+        }
+        arena_chunk *chunk = &e->chunks[c];
+        pipei_buffer_free(e->device, chunk->mem);
+        *chunk = (arena_chunk){0};
+        pipei_device_trim(e->device);
+        PIPE_TRY(pipei_buffer_new(e->device, p->chunk_bytes[c], "temporaries", &chunk->mem, err));
+        chunk->bytes = p->chunk_bytes[c];
+    }
+    return PIPE_OK;
+}
+
+static cl_mem memory_at(const pipe_engine *e, const place *at, const cl_mem *outs)
+{
+    switch (at->kind) {
+    case PLACE_LEAF:
+        return e->request.leaves[at->slot]->mem;
+    case PLACE_OUT:
+        return outs[at->slot];
+    case PLACE_ARENA:
+        return e->chunks[at->slot].mem;
+    case PLACE_NONE:
+        break;
+    }
+    return NULL;
+}
+
+/* Sets what changed since the last run. */
+static cl_int bind(const pipe_engine *e, plan *p, const cl_mem *outs)
+{
+    cl_int code = CL_SUCCESS;
+    const uint64_t generation = pipei_device_generation(e->device);
+    const bool stale = p->generation != generation;   /* an equal handle may be another buffer */
+    p->generation = generation;
+    for (size_t k = 0; k < p->n_bindings && code == CL_SUCCESS; k++) {
+        binding *b = &p->bindings[k];
+        const cl_kernel kernel = p->launches[b->launch].kernel;
+        switch (b->kind) {
+        case BIND_BUFFER: {
+            const cl_mem mem = memory_at(e, &b->at, outs);
+            if (b->set && !stale && b->last.mem == mem)
+                continue;
+            b->last.mem = mem;
+            code = clSetKernelArg(kernel, b->arg, sizeof mem, &b->last.mem);
+            break;
+        }
+        case BIND_FLOAT: {
+            const float f = e->request.nodes[b->slot]->attr->f[b->index];
+            if (b->set && memcmp(&b->last.f, &f, sizeof f) == 0)
+                continue;
+            b->last.f = f;
+            code = clSetKernelArg(kernel, b->arg, sizeof f, &b->last.f);
+            break;
+        }
+        case BIND_WORD: {
+            const uint32_t u = e->request.nodes[b->slot]->attr->u[b->index];
+            if (b->set && b->last.u == u)
+                continue;
+            b->last.u = u;
+            code = clSetKernelArg(kernel, b->arg, sizeof u, &b->last.u);
+            break;
+        }
+        }
+        b->set = code == CL_SUCCESS;
+    }
+    return code;
+}
+
+static pipe_status copy_all(pipe_engine *e, const copy *c, size_t n, const cl_mem *outs, pipe_error *err)
+{
+    for (size_t k = 0; k < n; k++)
+        PIPE_TRY(pipei_device_copy(e->device, memory_at(e, &c[k].from, outs), c[k].from.offset + c[k].from_offset,
+                                   memory_at(e, &c[k].to, outs), 0, c[k].bytes, err));
+    return PIPE_OK;
+}
+
+/* The first run compiles kernels one by one, in the driver, for up to a tenth of
+ * a second each: it goes step by step and says what takes so long. */
+static cl_int first_run(pipe_engine *e, size_t k, double *said)
+{
+    const cl_int code = clFinish(pipei_device_queue(e->device));
+    const double now = pipei_seconds();
+    if (*said == 0.0)
+        *said = now;
+    if (now - *said > 2.0) {
+        pipe_log(PIPE_LOG_INFO, "engine", "compiling kernels for this device: launch %zu (kept for later runs)", k + 1);
+        *said = now;
+    }
+    return code;
+}
+
+static pipe_status enqueue(pipe_engine *e, plan *p, pipe_error *err)
+{
+    cl_command_queue queue = pipei_device_queue(e->device);
+    const double start = pipei_seconds();
+    double said = start;
+
+    for (size_t k = 0; k < p->n_launches; k++) {
+        const launch *l = &p->launches[k];
+        cl_int code = clEnqueueNDRangeKernel(queue, l->kernel, l->dims, NULL, l->global, l->local, 0, NULL, NULL);
+        if (code == CL_SUCCESS && !p->warm)
+            code = first_run(e, k, &said);
+        if (code != CL_SUCCESS)
+            return pipe_fail(err, PIPE_EDEVICE, "%s: launching %s (global %zu x %zu x %zu, local %zu x %zu x %zu): %s",
+                             pipei_device_describe(e->device)->name, l->name, l->global[0], l->global[1], l->global[2],
+                             l->local[0], l->local[1], l->local[2], pipei_cl_error(code));
+    }
+    if (!p->warm)
+        e->stats.compile_seconds += pipei_seconds() - start;
+    p->warm = true;
+    e->stats.launches += p->n_launches;
+    return PIPE_OK;
+}
+
+/* Marks the end of this evaluation, and waits for that of the one before the last. */
+static pipe_status bound_queue(pipe_engine *e, pipe_error *err)
+{
+    cl_event *turn = &e->in_flight[e->turn++ % PIPELINE_DEPTH];
+    cl_int code = CL_SUCCESS;
+    if (*turn) {
+        code = clWaitForEvents(1, turn);
+        clReleaseEvent(*turn);
+        *turn = NULL;
+    }
+    if (code == CL_SUCCESS)
+        code = clEnqueueMarkerWithWaitList(pipei_device_queue(e->device), 0, NULL, turn);
+    if (code == CL_SUCCESS)
+        code = clFlush(pipei_device_queue(e->device));
+    if (code != CL_SUCCESS)
+        return pipe_fail(err, PIPE_EDEVICE, "%s: %s", pipei_device_describe(e->device)->name, pipei_cl_error(code));
+    return PIPE_OK;
+}
+
+/* Results become the tensors' buffers. */
+static void hand_over(pipe_engine *e, const plan *p, const cl_mem *outs)
+{
+    const request *q = &e->request;
+    for (size_t k = 0; k < q->n_assigns; k++) {
+        if (p->assign_out[k] == NONE)
+            continue;                           /* written in place */
+        pipe_tensor *leaf = q->assigns[k].leaf;
+        pipei_buffer_free(e->device, leaf->mem);
+        leaf->mem = outs[p->assign_out[k]];
+    }
+    for (size_t k = 0; k < q->n_outs; k++)
+        pipei_tensor_become_leaf(q->outs[k], outs[p->kept_out[k]], p->out_bytes[p->kept_out[k]]);
+}
+
+pipe_status pipei_replay(pipe_engine *e, plan *p, pipe_error *err)
+{
+    cl_mem *outs = pipe_arena_alloc(e->arena, (p->n_out + 1) * sizeof *outs);
+    pipe_status status = fit_arena(e, p, err);
+
+    for (size_t k = 0; k < p->n_out && status == PIPE_OK; k++)
+        status = pipei_buffer_new(e->device, p->out_bytes[k], e->label, &outs[k], err);
+    if (status == PIPE_OK)
+        status = copy_all(e, p->before, p->n_before, outs, err);
+    if (status == PIPE_OK) {
+        const cl_int code = bind(e, p, outs);
+        if (code != CL_SUCCESS)
+            status = pipe_fail(err, PIPE_EDEVICE, "setting a kernel argument: %s", pipei_cl_error(code));
+    }
+    if (status == PIPE_OK)
+        status = enqueue(e, p, err);
+    if (status == PIPE_OK)
+        status = copy_all(e, p->after, p->n_after, outs, err);
+    if (status == PIPE_OK)
+        status = bound_queue(e, err);
+    if (status != PIPE_OK) {
+        for (size_t k = 0; k < p->n_out; k++)
+            pipei_buffer_free(e->device, outs[k]);
+        return status;
+    }
+    hand_over(e, p, outs);
+    e->stats.plans_replayed++;
+    return PIPE_OK;
+}
