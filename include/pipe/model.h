@@ -39,7 +39,7 @@ typedef struct pipe_init { pipe_init_kind kind; double value; int64_t fan_in; } 
 PIPE_API pipe_tensor *pipe_weight(pipe_model *m, const char *name, pipe_shape shape, pipe_init init);
 /** As pipe_weight, but not trained: running statistics.  Update it with pipe_assign. */
 PIPE_API pipe_tensor *pipe_buffer(pipe_model *m, const char *name, pipe_shape shape, double value);
-/** printf a name; lives until the model's next call. */
+/** printf a name; lives until the model's next call (layers may be called with it). */
 PIPE_API const char *pipe_name(pipe_model *m, const char *fmt, ...) PIPE_PRINTF(2, 3);
 /** Prefixes names from here on with "scope."; pops the last one. */
 PIPE_API void pipe_scope_push(pipe_model *m, const char *fmt, ...) PIPE_PRINTF(2, 3);
@@ -97,11 +97,15 @@ PIPE_API pipe_status pipe_model_build_end(pipe_model *m, pipe_error *err);
 PIPE_API size_t pipe_model_weights(const pipe_model *m, const pipe_weight_info **out);
 PIPE_API int64_t pipe_model_count(const pipe_model *m);        /* elements of the slab, padding included */
 PIPE_API int64_t pipe_model_parameters(const pipe_model *m);   /* trainable numbers */
-/** The slab, [count] f32: a leaf. Weights begin at multiples of 32 elements; the padding is 0. */
+/** The slab, [count] f32: a leaf.  Weights lie in the order of their names and begin
+ *  at multiples of 32 elements; the padding is 0. */
 PIPE_API pipe_tensor *pipe_model_flat(const pipe_model *m);
 /** Until the next bind, weights are views of `flat` ([count]; recorded or leaf;
  *  kept by the model); NULL: of the model's own slab again. */
 PIPE_API pipe_status pipe_model_bind(pipe_model *m, pipe_tensor *flat, pipe_error *err);
+/** Takes over the weights and buffers of `from`, a model of the same names and
+ *  shapes (else PIPE_ESHAPE); evaluates. */
+PIPE_API pipe_status pipe_model_copy(pipe_model *m, const pipe_model *from, pipe_error *err);
 PIPE_API void pipe_model_set_training(pipe_model *m, bool training, uint64_t step);
 /** Asks the next calls to leave the named tap's value in *slot (recorded; NULL
  *  slot: stop asking).  Unknown names are reported by pipe_model_tap_check
@@ -112,7 +116,9 @@ PIPE_API pipe_status pipe_model_tap_check(pipe_model *m, pipe_error *err);
 /** safetensors, one tensor per weight and buffer; atomic.  `metadata`: pairs of
  *  key, value, NULL-terminated; may be NULL. */
 PIPE_API pipe_status pipe_model_save(pipe_model *m, const char *path, const char *const *metadata, pipe_error *err);
-/** Builds from the file's names and shapes. */
+/** A model without weights is built from the file's names and shapes.  One that has
+ *  them takes the file's: a missing tensor or another shape is an error that names
+ *  up to five of each, tensors too many are a warning. */
 PIPE_API pipe_status pipe_model_load(pipe_model *m, const char *path, pipe_error *err);
 
 #ifdef __cplusplus
