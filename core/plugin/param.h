@@ -3,7 +3,7 @@
 #ifndef PIPE_CORE_PARAM_H
 #define PIPE_CORE_PARAM_H
 
-#include "core/device/device.h" /* PIPE_INTERNAL */
+#include "core/base/internal.h"
 #include <pipe/plugin.h>
 
 /* A value as given: one scalar, or a list of scalars. */
@@ -13,17 +13,34 @@ typedef struct pipei_given {
     size_t n;
 } pipei_given;
 
+/* Of what was given: one text (a default, a command line): a list type takes
+ * "[a, b]" (elements may be quoted with ' or "), everything else the text as it
+ * is.  A list that is not closed comes back as a scalar, which the check refuses. */
+PIPE_INTERNAL pipei_given pipei_given_of_text(const pipe_param *p, const char *text, pipe_arena *a);
+
 /* Is it of the declared type, within range, one of the choices?  The message has
- * no location: "2000 is above the maximum 1000"; *item is the offending list
+ * no location: "2000 is above the maximum 1000"; *item (may be NULL) is the offending list
  * element (0 for a scalar); help text for "help:" lines: pipei_param_describe(). */
 PIPE_INTERNAL pipe_status pipei_param_check(const pipe_param *p, const pipei_given *v, size_t *item, pipe_error *err);
-/* Checked values into the state; strings and lists live in `a`.  v NULL: the default. */
+/* Checked values into the state; strings and lists live in `a`.  v NULL: the default.
+ * `state` is what p->offset counts from: the object's state for rows of the plugin
+ * itself, the kind's common state for those that the kind adds (see pipei_plugin). */
 PIPE_INTERNAL pipe_status pipei_param_store(const pipe_param *p, const pipei_given *v, void *state, pipe_arena *a,
                                             pipe_error *err);
 /* One text per value, whatever way it was written (1e-4 and 0.0001 give the same;
- * lists as [a, b]): what the cache key and resolved.yaml hold.  v NULL: the default. */
+ * lists as [a, b]): what the cache key and resolved.yaml hold.  v NULL: the default
+ * (of a required parameter: NULL).  A scalar string or path is the text itself,
+ * unquoted; the elements of a list of strings are quoted as in JSON. `v` was checked. */
 PIPE_INTERNAL const char *pipei_param_canonical(const pipe_param *p, const pipei_given *v, pipe_arena *a);
 /* "integer, 1 to 1000, default 50, steps" */
 PIPE_INTERNAL const char *pipei_param_describe(const pipe_param *p, pipe_arena *a);
+/* The parts of that text, for those who lay it out themselves.  Range: "1 to 1000",
+ * "at least 0", "uniform, karras"; NULL when anything goes. */
+PIPE_INTERNAL const char *pipei_param_type_name(const pipe_param *p);     /* "integer", "list of numbers" */
+PIPE_INTERNAL const char *pipei_param_range(const pipe_param *p, pipe_arena *a);
+/* The shortest decimal text that reads back as the same double, in any locale. */
+PIPE_INTERNAL void pipei_format_double(double v, char *text, size_t size);
+/* All of `text` is a finite decimal number, in any locale. */
+PIPE_INTERNAL bool pipei_parse_double(const char *text, double *out);
 
 #endif

@@ -76,7 +76,7 @@ static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
     pipe_dataset_info info;
     const char *path;
     double low, high;
-    layout l;
+    layout l = {0};
     size_t k;
 
     if (st->range.n != 0 && (st->range.n != 2 || st->range.v[0] == st->range.v[1]))
