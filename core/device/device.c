@@ -81,7 +81,8 @@ static pipe_status enumerate(handles **out, pipei_device_info **info, size_t *n,
     }
     if (total == 0) {
         pipe_free(found);
-        return pipe_fail(err, PIPE_EDEVICE, "the OpenCL platforms of this machine offer no device: %s", advice);
+        return pipe_fail(err, PIPE_EDEVICE, "the OpenCL platforms of this machine offer no device: %s",
+                         advice);
     }
 
     *info = pipe_alloc_array(total, sizeof **info);
@@ -117,14 +118,17 @@ static bool first_of_type(const pipei_device_info *info, size_t n, const char *t
     return false;
 }
 
-static pipe_status no_such_device(const char *selector, const pipei_device_info *info, size_t n, pipe_error *err)
+static pipe_status no_such_device(const char *selector, const pipei_device_info *info, size_t n,
+                                  pipe_error *err)
 {
     PIPE_CLEANUP(pipe_text_free) pipe_text list = {0};
     for (size_t k = 0; k < n; k++)
-        pipe_text_addf(&list, "\n  %s: %s (%s, %s)", info[k].selector, info[k].name, info[k].type, info[k].platform);
-    return pipe_fail(err, PIPE_ENOTFOUND,
-                     "no OpenCL device is called \"%s\"; a device is auto, cpu, gpu, an index or a part of a name of:%s",
-                     selector, list.data);
+        pipe_text_addf(&list, "\n  %s: %s (%s, %s)", info[k].selector, info[k].name, info[k].type,
+                       info[k].platform);
+    return pipe_fail(
+        err, PIPE_ENOTFOUND,
+        "no OpenCL device is called \"%s\"; a device is auto, cpu, gpu, an index or a part of a name of:%s",
+        selector, list.data);
 }
 
 static pipe_status choose(const char *selector, const pipei_device_info *info, size_t n, size_t *out,
@@ -210,7 +214,8 @@ static pipe_status make_profile(pipei_device *d, const char *forced, pipe_error 
         }
     }
     const char *near = pipe_nearest(forced, names, sizeof names / sizeof names[0]);
-    return pipe_fail(err, PIPE_EINVAL, "there is no device profile \"%s\": gpu, avx512, avx2, sse or auto%s%s%s", forced,
+    return pipe_fail(err, PIPE_EINVAL,
+                     "there is no device profile \"%s\": gpu, avx512, avx2, sse or auto%s%s%s", forced,
                      near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
 }
 
@@ -220,7 +225,8 @@ static pipe_status open_queue(pipei_device *d, bool timed, pipe_error *err)
     cl_command_queue queue =
         clCreateCommandQueue(d->context, d->id, timed ? CL_QUEUE_PROFILING_ENABLE : 0, &code);
     if (code != CL_SUCCESS)
-        return pipe_fail(err, PIPE_EDEVICE, "%s: clCreateCommandQueue: %s", d->info.name, pipei_cl_error(code));
+        return pipe_fail(err, PIPE_EDEVICE, "%s: clCreateCommandQueue: %s", d->info.name,
+                         pipei_cl_error(code));
     if (d->queue)
         clReleaseCommandQueue(d->queue);
     d->queue = queue;

@@ -58,10 +58,10 @@ PIPE_INTERNAL uint64_t pipei_device_used_memory(const pipei_device *d);
 
 /* Copies on the queue.  write: the data may be reused on return, and the host does
  * not wait (the bytes are staged).  read: waits. */
-PIPE_INTERNAL pipe_status pipei_device_write(pipei_device *d, cl_mem b, size_t offset, const void *data, size_t bytes,
-                                             pipe_error *err);
-PIPE_INTERNAL pipe_status pipei_device_read(pipei_device *d, cl_mem b, size_t offset, void *data, size_t bytes,
-                                            pipe_error *err);
+PIPE_INTERNAL pipe_status pipei_device_write(pipei_device *d, cl_mem b, size_t offset, const void *data,
+                                             size_t bytes, pipe_error *err);
+PIPE_INTERNAL pipe_status pipei_device_read(pipei_device *d, cl_mem b, size_t offset, void *data,
+                                            size_t bytes, pipe_error *err);
 PIPE_INTERNAL pipe_status pipei_device_copy(pipei_device *d, cl_mem from, size_t from_offset, cl_mem to,
                                             size_t to_offset, size_t bytes, pipe_error *err);
 PIPE_INTERNAL pipe_status pipei_device_finish(pipei_device *d, pipe_error *err);
@@ -71,7 +71,8 @@ PIPE_INTERNAL pipe_status pipei_device_profiling(pipei_device *d, bool on, pipe_
 /* Programs are cached by source text and live as long as the device; a build that
  * takes over a second is announced in the log.  A failed build reports the
  * compiler's own words.  The text of OpenCL errors: pipei_cl_error(code). */
-PIPE_INTERNAL pipe_status pipei_program_get(pipei_device *d, const char *source, cl_program *out, pipe_error *err);
+PIPE_INTERNAL pipe_status pipei_program_get(pipei_device *d, const char *source, cl_program *out,
+                                            pipe_error *err);
 PIPE_INTERNAL double pipei_device_compile_seconds(const pipei_device *d);
 PIPE_INTERNAL const char *pipei_cl_error(cl_int code);
 

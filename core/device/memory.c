@@ -48,7 +48,8 @@ static pipe_status parse_limit(const char *text, uint64_t *out, pipe_error *err)
     const char *rest = shift ? end + 1 : end;
     if (errno || end == text || text[0] == '-' || number == 0 || *rest != '\0' ||
         (shift && number > UINT64_MAX >> shift))
-        return pipe_fail(err, PIPE_EINVAL, "PIPE_DEVICE_MEMORY_LIMIT=%s: not a size such as 500M or 2G", text);
+        return pipe_fail(err, PIPE_EINVAL, "PIPE_DEVICE_MEMORY_LIMIT=%s: not a size such as 500M or 2G",
+                         text);
     *out = (uint64_t)number << shift;
     return PIPE_OK;
 }
@@ -174,7 +175,8 @@ static void text_of_size(uint64_t bytes, char *out, size_t size)
         snprintf(out, size, "%" PRIu64 " bytes", bytes);
 }
 
-static pipe_status out_of_memory(pipei_device *d, size_t bytes, const char *who, const char *why, pipe_error *err)
+static pipe_status out_of_memory(pipei_device *d, size_t bytes, const char *who, const char *why,
+                                 pipe_error *err)
 {
     const pool *p = &d->pool;
     char needed[32], used[32], limit[32];
@@ -199,7 +201,8 @@ static pipe_status out_of_memory(pipei_device *d, size_t bytes, const char *who,
     return pipe_fail(err, PIPE_ENOMEM,
                      "%s: out of device memory (%s): %s needs %s more, %s of %s are in use%s. "
                      "A smaller batch, fewer channels or a smaller image needs less",
-                     d->info.name, why, who ? who : "tensors", needed, used, limit, list.data ? list.data : "");
+                     d->info.name, why, who ? who : "tensors", needed, used, limit,
+                     list.data ? list.data : "");
 }
 
 /* ---- buffers ---- */
@@ -280,9 +283,11 @@ void pipei_device_limit_memory(pipei_device *d, uint64_t bytes) { d->pool.limit 
 
 /* ---- copies ---- */
 
-static pipe_status copy_failed(const pipei_device *d, const char *what, size_t bytes, cl_int code, pipe_error *err)
+static pipe_status copy_failed(const pipei_device *d, const char *what, size_t bytes, cl_int code,
+                               pipe_error *err)
 {
-    return pipe_fail(err, PIPE_EDEVICE, "%s: %s of %zu bytes: %s", d->info.name, what, bytes, pipei_cl_error(code));
+    return pipe_fail(err, PIPE_EDEVICE, "%s: %s of %zu bytes: %s", d->info.name, what, bytes,
+                     pipei_cl_error(code));
 }
 
 /* A staging buffer that no copy is reading any more, of at least `bytes`. */
@@ -327,11 +332,13 @@ pipe_status pipei_device_write(pipei_device *d, cl_mem b, size_t offset, const v
     if (!s->data)
         return pipe_fail(err, PIPE_ENOMEM, "out of host memory: staging %zu bytes for the device", bytes);
     memcpy(s->data, data, bytes);
-    const cl_int code = clEnqueueWriteBuffer(d->queue, b, CL_FALSE, offset, bytes, s->data, 0, NULL, &s->done);
+    const cl_int code = clEnqueueWriteBuffer(d->queue, b, CL_FALSE, offset, bytes, s->data, 0, NULL,
+                                             &s->done);
     return code == CL_SUCCESS ? PIPE_OK : copy_failed(d, "a write", bytes, code, err);
 }
 
-pipe_status pipei_device_read(pipei_device *d, cl_mem b, size_t offset, void *data, size_t bytes, pipe_error *err)
+pipe_status pipei_device_read(pipei_device *d, cl_mem b, size_t offset, void *data, size_t bytes,
+                              pipe_error *err)
 {
     if (bytes == 0)
         return PIPE_OK;

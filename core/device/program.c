@@ -9,7 +9,7 @@
 /* -cl-finite-math-only (and so -cl-fast-relaxed-math) is left out: comparisons
  * with NaN and infinity must hold, the search for NaN in losses relies on them. */
 static const char build_options[] =
-    "-cl-std=CL1.2 -cl-mad-enable -cl-no-signed-zeros -cl-denorms-are-zero";
+    "-cl-std=CL1.2 -cl-mad-enable -cl-no-signed-zeros -cl-denorms-are-zero -w";
 
 const char *pipei_cl_error(cl_int code)
 {
@@ -101,7 +101,8 @@ pipe_status pipei_program_get(pipei_device *d, const char *source, cl_program *o
     const double start = pipei_seconds();
     cl_program p = clCreateProgramWithSource(d->context, 1, &source, &length, &code);
     if (code != CL_SUCCESS)
-        return pipe_fail(err, PIPE_EDEVICE, "%s: clCreateProgramWithSource: %s", d->info.name, pipei_cl_error(code));
+        return pipe_fail(err, PIPE_EDEVICE, "%s: clCreateProgramWithSource: %s", d->info.name,
+                         pipei_cl_error(code));
     code = clBuildProgram(p, 1, &d->id, build_options, NULL, NULL);
     const double seconds = pipei_seconds() - start;
     d->compile_seconds += seconds;

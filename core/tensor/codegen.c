@@ -232,7 +232,8 @@ static void add_expression(gen *g, const term *t, uint32_t width)
         if (isdigit((unsigned char)*s) || (*s == '.' && isdigit((unsigned char)s[1]))) {
             /* a number with its suffix: 1.0f, 0x7fu, 1e-5f */
             const char *start = s;
-            while (isalnum((unsigned char)*s) || *s == '.' || ((*s == '+' || *s == '-') && (s[-1] == 'e' || s[-1] == 'E')))
+            while (isalnum((unsigned char)*s) || *s == '.' ||
+                   ((*s == '+' || *s == '-') && (s[-1] == 'e' || s[-1] == 'E')))
                 s++;
             pipe_text_add_bytes(&g->text, start, (size_t)(s - start));
             continue;
@@ -260,7 +261,8 @@ static void add_expression(gen *g, const term *t, uint32_t width)
             if (n == 3)
                 k = 10 * k + (uint32_t)(start[2] - '0');
             pipe_text_addf(&g->text, "(%" PRId64 ")", k < 24 ? node->attr->i[k] : 0);
-        } else if ((n == 9 && strncmp(start, "PIPE_TO_T", n) == 0) || (n == 10 && strncmp(start, "PIPE_TO_TI", n) == 0)) {
+        } else if ((n == 9 && strncmp(start, "PIPE_TO_T", n) == 0) ||
+                   (n == 10 && strncmp(start, "PIPE_TO_TI", n) == 0)) {
             pipe_text_add(&g->text, "convert_");
             add_type(g, n == 10 ? PIPE_I32 : PIPE_F32, width);
         } else if (n == 10 && strncmp(start, "PIPE_TRUTH", n) == 0) {
@@ -446,7 +448,8 @@ static void gpu_kernel(gen *g)
         pipe_text_addf(t, "    for (%s i = (%s)get_global_id(0) * 4; i + 4 <= n; i += span) {\n", I, I);
         add_terms(g, FULL, 4, "        ");
         add_stores(g, 4, "        ");
-        pipe_text_addf(t, "    }\n    const %s i = n / 4 * 4 + (%s)get_global_id(0);\n    if (i < n) {\n", I, I);
+        pipe_text_addf(t, "    }\n    const %s i = n / 4 * 4 + (%s)get_global_id(0);\n    if (i < n) {\n", I,
+                       I);
         add_terms(g, FULL, 1, "        ");
         add_stores(g, 1, "        ");
         pipe_text_add(t, "    }\n");
@@ -499,11 +502,13 @@ static void add_args(gen *g, draft *d, int64_t span)
     const uint32_t most = g->n_buffers + g->n_outs + g->n_scalars + 2 + g->n_dims + g->n_patterns * g->n_dims;
     d->args = pipe_arena_alloc(g->b->a, most * sizeof *d->args);
     for (uint32_t k = 0; k < g->n_buffers; k++)
-        d->args[d->n_args++] = (arg){.kind = ARG_VALUE, .slot = g->buffers[k].root, .number = g->buffers[k].offset};
+        d->args[d->n_args++] = (arg){
+            .kind = ARG_VALUE, .slot = g->buffers[k].root, .number = g->buffers[k].offset};
     for (uint32_t k = 0; k < g->n_outs; k++)
         d->args[d->n_args++] = (arg){.kind = ARG_VALUE, .slot = g->outs[k].root};
     for (uint32_t k = 0; k < g->n_scalars; k++)
-        d->args[d->n_args++] = (arg){.kind = ARG_FLOAT, .slot = g->scalars[k].node, .index = g->scalars[k].index};
+        d->args[d->n_args++] = (arg){
+            .kind = ARG_FLOAT, .slot = g->scalars[k].node, .index = g->scalars[k].index};
     d->args[d->n_args++] = (arg){.kind = ARG_INT, .number = g->count};
     d->args[d->n_args++] = (arg){.kind = ARG_INT, .number = span};
     for (uint32_t j = 0; j + 1 < g->n_dims; j++)

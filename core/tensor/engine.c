@@ -65,7 +65,8 @@ static void poison_kept(pipe_engine *e, pipe_status status, const char *message)
 
 void pipei_engine_discard(pipe_engine *e)
 {
-    poison_kept(e, PIPE_EINVAL, "this tensor was recorded while a model was being built: it has a shape, but no value");
+    poison_kept(e, PIPE_EINVAL,
+                "this tensor was recorded while a model was being built: it has a shape, but no value");
     pipei_recording_end(e);
 }
 
@@ -98,8 +99,8 @@ static pipe_status read_back(pipe_tensor *t, pipe_dtype dtype, void *out, size_t
 
     PIPE_TRY(pipe_check(t, err));
     if (t->dtype != dtype)
-        return pipe_fail(err, PIPE_ESHAPE, "a tensor of %s is read as %s", t->dtype == PIPE_I32 ? "i32" : "f32",
-                         dtype == PIPE_I32 ? "i32" : "f32");
+        return pipe_fail(err, PIPE_ESHAPE, "a tensor of %s is read as %s",
+                         t->dtype == PIPE_I32 ? "i32" : "f32", dtype == PIPE_I32 ? "i32" : "f32");
     if ((int64_t)count != t->count)
         return pipe_fail(err, PIPE_ESHAPE, "a tensor of shape %s is read into room for %zu elements",
                          pipe_shape_text(&t->shape, shape, sizeof shape), count);

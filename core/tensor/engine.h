@@ -6,7 +6,8 @@
 #include <pipe/op.h>
 
 /* Opens a device and an empty recording.  See pipei_device_open(). */
-PIPE_INTERNAL pipe_status pipei_engine_new(const char *device, const char *profile, pipe_engine **out, pipe_error *err);
+PIPE_INTERNAL pipe_status pipei_engine_new(const char *device, const char *profile, pipe_engine **out,
+                                           pipe_error *err);
 PIPE_INTERNAL void pipei_engine_free(pipe_engine *e);
 PIPE_INTERNAL pipei_device *pipei_engine_device(pipe_engine *e);
 
@@ -26,7 +27,8 @@ PIPE_INTERNAL void pipei_engine_forget_plans(pipe_engine *e);
 PIPE_INTERNAL void pipei_engine_discard(pipe_engine *e);
 
 /* Bytes-for-bytes access to leaves: checkpoints, data on its way in. */
-PIPE_INTERNAL pipe_status pipei_tensor_write(pipe_tensor *leaf, const void *data, size_t bytes, pipe_error *err);
+PIPE_INTERNAL pipe_status pipei_tensor_write(pipe_tensor *leaf, const void *data, size_t bytes,
+                                             pipe_error *err);
 
 /* What the evaluations that follow are for (a node's name; copied): the owner of
  * their memory in out-of-memory messages, and what --profile charges. */

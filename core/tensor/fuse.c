@@ -58,7 +58,8 @@ static uint32_t scalars_of(const pipe_op *op)
 {
     uint32_t used = 0;
     for (const char *s = op->expression; *s; s++)
-        if (*s == 'p' && s[1] >= '0' && s[1] <= '3' && (s == op->expression || !isalnum((unsigned char)s[-1])))
+        if (*s == 'p' && s[1] >= '0' && s[1] <= '3' &&
+            (s == op->expression || !isalnum((unsigned char)s[-1])))
             used |= 1u << (s[1] - '0');
     return (uint32_t)__builtin_popcount(used);
 }
@@ -265,8 +266,8 @@ static uint32_t node_at(build *b, uint32_t v)
 }
 
 /* Pushes the clusters that read `from`; true when one of them is `target`. */
-static bool push_readers(build *b, readers *r, uint32_t from, uint32_t target, uint32_t highest, uint32_t *depth,
-                         bool first)
+static bool push_readers(build *b, readers *r, uint32_t from, uint32_t target, uint32_t highest,
+                         uint32_t *depth, bool first)
 {
     for (uint32_t m = from; m != NONE; m = b->v[m].kind == VALUE_ELEMENTWISE ? b->v[m].next : NONE)
         for (uint32_t j = r->first[m]; j < r->first[m + 1]; j++) {

@@ -153,7 +153,8 @@ static const char *directive(const char *s, names *macros)
  * of ( [ = ; or {). */
 static void find_names(const char *s, names *macros, names *defined)
 {
-    static const char *const keywords[] = {"__attribute__", "struct", "union", "enum", "kernel", "__kernel", "void"};
+    static const char *const keywords[] = {"__attribute__", "struct",   "union", "enum",
+                                           "kernel",        "__kernel", "void"};
     int braces = 0, parens = 0;
 
     for (s = skip_blank(s); *s; s = skip_blank(s)) {
@@ -173,7 +174,8 @@ static void find_names(const char *s, names *macros, names *defined)
             bool keyword = isdigit((unsigned char)*start);
             for (size_t k = 0; k < sizeof keywords / sizeof keywords[0]; k++)
                 keyword |= strlen(keywords[k]) == n && strncmp(keywords[k], start, n) == 0;
-            if (!braces && !parens && !keyword && next && strchr("([=;{", next) && !has_name(macros, start, n))
+            if (!braces && !parens && !keyword && next && strchr("([=;{", next) &&
+                !has_name(macros, start, n))
                 add_name(defined, start, n);
         } else {
             braces += (*s == '{') - (*s == '}');
@@ -225,7 +227,8 @@ static pipe_status build_parts(build *b, known **parts, size_t n, pipe_error *er
 }
 
 /* Names the ops whose sources are in a program that does not compile. */
-static pipe_status build_failed(const build *b, known *const *parts, size_t n, pipe_status status, pipe_error *err)
+static pipe_status build_failed(const build *b, known *const *parts, size_t n, pipe_status status,
+                                pipe_error *err)
 {
     PIPE_CLEANUP(pipe_text_free) pipe_text ops = {0};
     for (uint32_t d = 0; d < b->n_drafts && ops.length < 200; d++)
@@ -309,8 +312,9 @@ static pipe_status shape_launch(const build *b, const draft *d, launch *l, pipe_
                 l->local[0] *= 2;
         }
         if (l->global[k] % l->local[k])
-            return pipe_fail(err, PIPE_EPLUGIN, "op %s, kernel %s: global size %zu is not a multiple of local size %zu",
-                             d->who, d->kernel, l->global[k], l->local[k]);
+            return pipe_fail(err, PIPE_EPLUGIN,
+                             "op %s, kernel %s: global size %zu is not a multiple of local size %zu", d->who,
+                             d->kernel, l->global[k], l->local[k]);
     }
     return PIPE_OK;
 }
@@ -359,8 +363,10 @@ static pipe_status set_args(build *b, const draft *d, uint32_t at, pipe_error *e
     }
     clGetKernelInfo(kernel, CL_KERNEL_NUM_ARGS, sizeof expected, &expected, NULL);
     if (code != CL_SUCCESS || index != expected)
-        return pipe_fail(err, PIPE_EPLUGIN, "op %s: kernel %s takes %u arguments (a buffer counts as two), the launch "
-                         "gives %u: %s", d->who, d->kernel, expected, index, pipei_cl_error(code));
+        return pipe_fail(err, PIPE_EPLUGIN,
+                         "op %s: kernel %s takes %u arguments (a buffer counts as two), the launch "
+                         "gives %u: %s",
+                         d->who, d->kernel, expected, index, pipei_cl_error(code));
     return PIPE_OK;
 }
 

@@ -133,7 +133,8 @@ static uint32_t home(build *b, uint32_t id, bool *keeps_alive)
     const value *v = &b->v[id];
     value *root = &b->v[v->root];
 
-    if (root->kind != VALUE_LEAF && root->at.kind == PLACE_NONE && v->offset == 0 && v->t->count == root->t->count) {
+    if (root->kind != VALUE_LEAF && root->at.kind == PLACE_NONE && v->offset == 0 &&
+        v->t->count == root->t->count) {
         root->at = (place){.kind = PLACE_OUT, .slot = new_out(b, v->t)};
         return root->at.slot;
     }
@@ -147,8 +148,8 @@ static bool may_overwrite(const build *b, uint32_t leaf, uint32_t id)
     const value *v = &b->v[id];
     const value *root = &b->v[v->root];
 
-    if (root->kind != VALUE_ELEMENTWISE || root->at.kind != PLACE_NONE || root->step == NONE || v->offset != 0 ||
-        v->t->count != root->t->count)
+    if (root->kind != VALUE_ELEMENTWISE || root->at.kind != PLACE_NONE || root->step == NONE ||
+        v->offset != 0 || v->t->count != root->t->count)
         return false;
     for (uint32_t s = 0; s < b->n_steps; s++) {
         const step *r = &b->steps[s];
@@ -237,8 +238,10 @@ static pipe_status place_items(build *b, item *items, uint32_t n, pipe_error *er
         item *it = &items[k];
         if (it->bytes > limit) {
             pipe_free(chunks);
-            return pipe_fail(err, PIPE_ENOMEM, "a tensor of %zu bytes is larger than the device allows for one "
-                             "buffer (%zu bytes): a smaller batch or image needs less", it->bytes, limit);
+            return pipe_fail(err, PIPE_ENOMEM,
+                             "a tensor of %zu bytes is larger than the device allows for one "
+                             "buffer (%zu bytes): a smaller batch or image needs less",
+                             it->bytes, limit);
         }
         for (size_t c = 0;; c++) {
             if (c == n_chunks) {
@@ -303,7 +306,8 @@ static pipe_status fill_arena(build *b, const bool *keeps_alive, pipe_error *err
     for (uint32_t k = 0; k < b->n_scratches; k++) {
         scratch *s = &b->scratches[k];
         const uint32_t at = b->steps[s->step].order;
-        items[n++] = (item){.bytes = padded((int64_t)s->count), .at = &s->at, .id = b->n + k, .first = at, .last = at};
+        items[n++] = (item){
+            .bytes = padded((int64_t)s->count), .at = &s->at, .id = b->n + k, .first = at, .last = at};
     }
     return place_items(b, items, n, err);
 }

@@ -65,7 +65,8 @@ draft *pipei_draft_new(build *b)
 static void mistake(pipe_lowering *l, const char *kernel, const char *what)
 {
     if (l->error.status == PIPE_OK)
-        pipe_fail(&l->error, PIPE_EPLUGIN, "op %s, kernel %s: %s", node_of(l->b, l->value)->op->name, kernel, what);
+        pipe_fail(&l->error, PIPE_EPLUGIN, "op %s, kernel %s: %s", node_of(l->b, l->value)->op->name, kernel,
+                  what);
 }
 
 static arg argument(pipe_lowering *l, const pipe_launch *launched, const pipe_arg *from)
@@ -150,7 +151,8 @@ pipe_status pipei_lower(build *b, step *s, pipe_error *err)
 {
     pipe_tensor *t = (pipe_tensor *)node_of(b, s->id);   /* lower() may read it only */
     pipe_lowering l = {.b = b, .s = s, .value = s->id, .error = PIPE_ERROR_INIT};
-    const pipe_op_call c = {.op = t->op, .n_in = t->n_in, .in = t->in, .attr = t->attr, .out = t, .engine = b->e};
+    const pipe_op_call c = {
+        .op = t->op, .n_in = t->n_in, .in = t->in, .attr = t->attr, .out = t, .engine = b->e};
 
     s->first_draft = b->n_drafts;
     pipe_status status = t->op->lower(&l, &c, err);

@@ -87,17 +87,20 @@ static pipe_status check_row(const pipe_op *op, pipe_error *err)
     if (!op->name || !op->name[0])
         return pipe_fail(err, PIPE_EPLUGIN, "an op row has no name");
     if (op->size < offsetof(pipe_op, view) || op->size > 4096)
-        return pipe_fail(err, PIPE_EPLUGIN, "op %s: size %zu is not that of a pipe_op: start the row with PIPE_OP_INIT",
+        return pipe_fail(err, PIPE_EPLUGIN,
+                         "op %s: size %zu is not that of a pipe_op: start the row with PIPE_OP_INIT",
                          op->name, op->size);
     if (!op->shape)
         return pipe_fail(err, PIPE_EPLUGIN, "op %s has no shape rule", op->name);
     if (!op->reference)
-        return pipe_fail(err, PIPE_EPLUGIN, "op %s has no reference: nothing says what it should compute", op->name);
-    if (!op->expression && !op->lower && !op->view)
-        return pipe_fail(err, PIPE_EPLUGIN, "op %s has neither an expression nor lower: no device can compute it",
+        return pipe_fail(err, PIPE_EPLUGIN, "op %s has no reference: nothing says what it should compute",
                          op->name);
+    if (!op->expression && !op->lower && !op->view)
+        return pipe_fail(err, PIPE_EPLUGIN,
+                         "op %s has neither an expression nor lower: no device can compute it", op->name);
     if (op->expression && (op->arity < 0 || op->arity > 4))
-        return pipe_fail(err, PIPE_EPLUGIN, "op %s: an expression takes 0 to 4 inputs, not %d", op->name, op->arity);
+        return pipe_fail(err, PIPE_EPLUGIN, "op %s: an expression takes 0 to 4 inputs, not %d", op->name,
+                         op->arity);
     return PIPE_OK;
 }
 

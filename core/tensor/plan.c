@@ -54,8 +54,8 @@ static void put_node(request *q, pipe_tensor *t, uint64_t stamp)
     /* Fusion may merge equal uses without run-time attributes: so whether an op has
      * any is structure.  Expressions show it in their text. */
     const bool attributed = t->runtime_attr && !t->op->expression;
-    put(q, (uint64_t)t->n_in | (uint64_t)t->n_int << 32 | (uint64_t)t->dtype << 40 | (uint64_t)t->shape.rank << 44 |
-               (uint64_t)attributed << 48);
+    put(q, (uint64_t)t->n_in | (uint64_t)t->n_int << 32 | (uint64_t)t->dtype << 40 |
+               (uint64_t)t->shape.rank << 44 | (uint64_t)attributed << 48);
     for (uint32_t k = 0; k < t->n_in; k++)
         put(q, reference(q, t->in[k], stamp));
     for (uint32_t k = 0; k < t->n_int; k++)
@@ -452,9 +452,11 @@ pipe_status pipei_plan_get(pipe_engine *e, plan **out, pipe_error *err)
         return PIPE_OK;
     if (!e->plans)
         rehash(e, 2 * PLANS_KEPT, NULL);
-    for (size_t at = q->hash & (e->plans_capacity - 1); e->plans[at]; at = (at + 1) & (e->plans_capacity - 1)) {
+    for (size_t at = q->hash & (e->plans_capacity - 1); e->plans[at];
+         at = (at + 1) & (e->plans_capacity - 1)) {
         plan *p = e->plans[at];
-        if (p->hash == q->hash && p->n_key == q->n_key && memcmp(p->key, q->key, q->n_key * sizeof *q->key) == 0) {
+        if (p->hash == q->hash && p->n_key == q->n_key &&
+            memcmp(p->key, q->key, q->n_key * sizeof *q->key) == 0) {
             p->used = ++e->clock;
             *out = p;
             return PIPE_OK;

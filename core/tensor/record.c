@@ -306,7 +306,8 @@ pipe_tensor *pipei_node_new(pipe_engine *e, const pipe_op *op, pipe_tensor *cons
         t->n_int = 24;
         while (t->n_int && own->i[t->n_int - 1] == 0)
             t->n_int--;
-        t->runtime_attr = memcmp(own->f, no_attr.f, sizeof own->f) || memcmp(own->u, no_attr.u, sizeof own->u);
+        t->runtime_attr = memcmp(own->f, no_attr.f, sizeof own->f) ||
+                          memcmp(own->u, no_attr.u, sizeof own->u);
     }
     list_add(e, t);
     e->stats.ops_recorded++;
@@ -380,8 +381,9 @@ pipe_status pipe_assign(pipe_tensor *leaf, pipe_tensor *value, pipe_error *err)
         return pipe_fail(err, PIPE_EINVAL, "assign: the value belongs to another engine");
     if (!pipe_shape_equal(&leaf->shape, &value->shape) || leaf->dtype != value->dtype)
         return pipe_fail(err, PIPE_ESHAPE, "assign: a value of shape %s (%s) does not fit the target %s (%s)",
-                         pipe_shape_text(&value->shape, a, sizeof a), value->dtype == PIPE_I32 ? "i32" : "f32",
-                         pipe_shape_text(&leaf->shape, b, sizeof b), leaf->dtype == PIPE_I32 ? "i32" : "f32");
+                         pipe_shape_text(&value->shape, a, sizeof a),
+                         value->dtype == PIPE_I32 ? "i32" : "f32", pipe_shape_text(&leaf->shape, b, sizeof b),
+                         leaf->dtype == PIPE_I32 ? "i32" : "f32");
 
     pipe_engine *e = leaf->engine;
     if (leaf->assign) {                         /* the last one counts */

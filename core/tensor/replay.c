@@ -86,8 +86,9 @@ static cl_int bind(const pipe_engine *e, plan *p, const cl_mem *outs)
 static pipe_status copy_all(pipe_engine *e, const copy *c, size_t n, const cl_mem *outs, pipe_error *err)
 {
     for (size_t k = 0; k < n; k++)
-        PIPE_TRY(pipei_device_copy(e->device, memory_at(e, &c[k].from, outs), c[k].from.offset + c[k].from_offset,
-                                   memory_at(e, &c[k].to, outs), 0, c[k].bytes, err));
+        PIPE_TRY(pipei_device_copy(e->device, memory_at(e, &c[k].from, outs),
+                                   c[k].from.offset + c[k].from_offset, memory_at(e, &c[k].to, outs), 0,
+                                   c[k].bytes, err));
     return PIPE_OK;
 }
 
@@ -100,7 +101,8 @@ static cl_int first_run(pipe_engine *e, size_t k, double *said)
     if (*said == 0.0)
         *said = now;
     if (now - *said > 2.0) {
-        pipe_log(PIPE_LOG_INFO, "engine", "compiling kernels for this device: launch %zu (kept for later runs)", k + 1);
+        pipe_log(PIPE_LOG_INFO, "engine",
+                 "compiling kernels for this device: launch %zu (kept for later runs)", k + 1);
         *said = now;
     }
     return code;
@@ -114,13 +116,15 @@ static pipe_status enqueue(pipe_engine *e, plan *p, pipe_error *err)
 
     for (size_t k = 0; k < p->n_launches; k++) {
         const launch *l = &p->launches[k];
-        cl_int code = clEnqueueNDRangeKernel(queue, l->kernel, l->dims, NULL, l->global, l->local, 0, NULL, NULL);
+        cl_int code = clEnqueueNDRangeKernel(queue, l->kernel, l->dims, NULL, l->global, l->local, 0, NULL,
+                                             NULL);
         if (code == CL_SUCCESS && !p->warm)
             code = first_run(e, k, &said);
         if (code != CL_SUCCESS)
-            return pipe_fail(err, PIPE_EDEVICE, "%s: launching %s (global %zu x %zu x %zu, local %zu x %zu x %zu): %s",
-                             pipei_device_describe(e->device)->name, l->name, l->global[0], l->global[1], l->global[2],
-                             l->local[0], l->local[1], l->local[2], pipei_cl_error(code));
+            return pipe_fail(err, PIPE_EDEVICE,
+                             "%s: launching %s (global %zu x %zu x %zu, local %zu x %zu x %zu): %s",
+                             pipei_device_describe(e->device)->name, l->name, l->global[0], l->global[1],
+                             l->global[2], l->local[0], l->local[1], l->local[2], pipei_cl_error(code));
     }
     if (!p->warm)
         e->stats.compile_seconds += pipei_seconds() - start;
@@ -144,7 +148,8 @@ static pipe_status bound_queue(pipe_engine *e, pipe_error *err)
     if (code == CL_SUCCESS)
         code = clFlush(pipei_device_queue(e->device));
     if (code != CL_SUCCESS)
-        return pipe_fail(err, PIPE_EDEVICE, "%s: %s", pipei_device_describe(e->device)->name, pipei_cl_error(code));
+        return pipe_fail(err, PIPE_EDEVICE, "%s: %s", pipei_device_describe(e->device)->name,
+                         pipei_cl_error(code));
     return PIPE_OK;
 }
 

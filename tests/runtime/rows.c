@@ -99,13 +99,19 @@ static pipe_status lower_reverse(pipe_lowering *l, const pipe_op_call *c, pipe_e
 {
     (void)err;
     pipe_launch k = {
-        .source = "#define STEP 1\n"
-                  "static size_t mirror(size_t i, size_t n) { return n - STEP - i; }\n"
-                  "kernel void run(PIPE_BUF(const float, x), PIPE_BUF(float, y), const int n)\n"
-                  "{ PIPE_BIND(const float, x); PIPE_BIND(float, y);\n"
-                  "  for (size_t i = get_global_id(0); i < n; i += get_global_size(0)) y[i] = x[mirror(i, n)]; }\n",
-        .kernel = "run", .dims = 1, .global = {4}, .local = {1}, .n_args = 3,
-        .args = {{.kind = PIPE_ARG_INPUT}, {.kind = PIPE_ARG_OUTPUT},
+        .source =
+            "#define STEP 1\n"
+            "static size_t mirror(size_t i, size_t n) { return n - STEP - i; }\n"
+            "kernel void run(PIPE_BUF(const float, x), PIPE_BUF(float, y), const int n)\n"
+            "{ PIPE_BIND(const float, x); PIPE_BIND(float, y);\n"
+            "  for (size_t i = get_global_id(0); i < n; i += get_global_size(0)) y[i] = x[mirror(i, n)]; }\n",
+        .kernel = "run",
+        .dims = 1,
+        .global = {4},
+        .local = {1},
+        .n_args = 3,
+        .args = {{.kind = PIPE_ARG_INPUT},
+                 {.kind = PIPE_ARG_OUTPUT},
                  {.kind = PIPE_ARG_INT, .value = (int32_t)pipe_count(c->out)}},
     };
     pipe_lower_launch(l, &k);
@@ -124,7 +130,8 @@ static pipe_status lower_total(pipe_lowering *l, const pipe_op_call *c, pipe_err
         "{ PIPE_BIND(const float, x); PIPE_BIND(float, y); float s = 0.0f;\n"
         "  for (size_t i = get_global_id(0); i < n; i += get_global_size(0)) s += x[i];\n"
         "  y[get_global_id(0)] = s + (float)(mirror[0] * STEP); }\n";
-    pipe_launch k = {.source = source, .kernel = "run", .dims = 1, .global = {parts}, .local = {1}, .n_args = 3};
+    pipe_launch k = {
+        .source = source, .kernel = "run", .dims = 1, .global = {parts}, .local = {1}, .n_args = 3};
     const uint32_t s = pipe_lower_scratch(l, parts);
     k.args[0] = (pipe_arg){.kind = PIPE_ARG_INPUT};
     k.args[1] = (pipe_arg){.kind = PIPE_ARG_SCRATCH, .index = s};
@@ -142,11 +149,18 @@ static pipe_status lower_words(pipe_lowering *l, const pipe_op_call *c, pipe_err
 {
     (void)err;
     pipe_launch k = {
-        .source = pipe_lower_text(l, "kernel void %s(PIPE_BUF(float, y), const uint w, const float x)\n"
-                                     "{ PIPE_BIND(float, y); size_t i = get_global_id(0);\n"
-                                     "  y[i] = (float)w + (float)i + x; }\n", "fill"),
-        .kernel = "fill", .dims = 1, .global = {(size_t)pipe_count(c->out)}, .n_args = 3,
-        .args = {{.kind = PIPE_ARG_OUTPUT}, {.kind = PIPE_ARG_WORD, .index = 1}, {.kind = PIPE_ARG_FLOAT, .index = 2}},
+        .source = pipe_lower_text(l,
+                                  "kernel void %s(PIPE_BUF(float, y), const uint w, const float x)\n"
+                                  "{ PIPE_BIND(float, y); size_t i = get_global_id(0);\n"
+                                  "  y[i] = (float)w + (float)i + x; }\n",
+                                  "fill"),
+        .kernel = "fill",
+        .dims = 1,
+        .global = {(size_t)pipe_count(c->out)},
+        .n_args = 3,
+        .args = {{.kind = PIPE_ARG_OUTPUT},
+                 {.kind = PIPE_ARG_WORD, .index = 1},
+                 {.kind = PIPE_ARG_FLOAT, .index = 2}},
     };
     pipe_lower_launch(l, &k);
     return PIPE_OK;
@@ -191,9 +205,9 @@ static const pipe_op words = {PIPE_OP_INIT, .name = "test.words", .arity = 0, .s
 static const pipe_op broken = {PIPE_OP_INIT, .name = "test.broken", .arity = 1, .shape = same,
                                .reference = unused, .lower = lower_broken};
 
-const pipe_op *const test_rows[] = {&add, &sub, &mul, &maximum, &less, &where, &affine, &tangent, &power, &full,
-                                    &spread, &to_i32, &to_f32, &reshape, &head, &reverse, &total, &words, &broken,
-                                    NULL};
+const pipe_op *const test_rows[] = {&add,     &sub,     &mul,   &maximum, &less,   &where,  &affine,
+                                    &tangent, &power,   &full,  &spread,  &to_i32, &to_f32, &reshape,
+                                    &head,    &reverse, &total, &words,   &broken, NULL};
 
 static pipe_tensor *apply1(const pipe_op *op, pipe_tensor *a, const pipe_attr *attr)
 {
