@@ -51,9 +51,11 @@ PIPE_INTERNAL pipe_status pipei_remove_leftovers(const char *folder, pipe_error 
 PIPE_INTERNAL bool pipei_path_exists(const char *path);
 PIPE_INTERNAL bool pipei_is_folder(const char *path);
 PIPE_INTERNAL pipe_status pipei_make_folders(const char *path, pipe_error *err);       /* mkdir -p */
-PIPE_INTERNAL pipe_status pipei_remove_tree(const char *path, pipe_error *err);  /* absent: fine; links are not followed */
+/* absent: fine; links are not followed */
+PIPE_INTERNAL pipe_status pipei_remove_tree(const char *path, pipe_error *err);
 PIPE_INTERNAL pipe_status pipei_sync_folder(const char *path, pipe_error *err);
-PIPE_INTERNAL pipe_status pipei_rename(const char *from, const char *to, pipe_error *err);  /* then flushes the folder */
+/* then flushes the folder */
+PIPE_INTERNAL pipe_status pipei_rename(const char *from, const char *to, pipe_error *err);
 /* "a/b" of "a" and "b"; `name` if that is absolute or `folder` is NULL or "".  Owned by the caller. */
 PIPE_INTERNAL char *pipei_path_join(const char *folder, const char *name);
 PIPE_INTERNAL char *pipei_path_folder(const char *path);       /* "." for a bare name; owned */

@@ -63,8 +63,8 @@ pipe_status pipe_mean_covariance(const float *x, size_t n, size_t d, double *mea
         for (size_t i = 0; i < rows; i++)
             for (size_t j = 0; j < d; j++)
                 block[i * d + j] = x[(first + i) * d + j] - mean[j];
-        cblas_dsyrk(CblasRowMajor, CblasLower, CblasTrans, (int)d, (int)rows, 1.0 / (double)(n - 1), block, (int)d, 1.0,
-                    covariance, (int)d);
+        cblas_dsyrk(CblasRowMajor, CblasLower, CblasTrans, (int)d, (int)rows, 1.0 / (double)(n - 1), block,
+                    (int)d, 1.0, covariance, (int)d);
     }
     mirror_lower(covariance, d);
     return PIPE_OK;
@@ -77,13 +77,13 @@ pipe_status pipe_eigen_symmetric(double *a, size_t n, bool vectors, double *w, p
     PIPE_TRY(check_size(n, err));
     for (size_t i = 0; i < n; i++)
         PIPE_TRY(check_finite(a + i * n, i + 1, "eigenvalues", err));
-    const lapack_int info = LAPACKE_dsyevd(LAPACK_COL_MAJOR, vectors ? 'V' : 'N', 'U', (lapack_int)n, a, (lapack_int)n,
-                                           w);
+    const lapack_int info = LAPACKE_dsyevd(LAPACK_COL_MAJOR, vectors ? 'V' : 'N', 'U', (lapack_int)n, a,
+                                           (lapack_int)n, w);
     if (info == LAPACK_WORK_MEMORY_ERROR)
         return pipe_fail(err, PIPE_ENOMEM, "no memory for the eigenvectors of %zu x %zu", n, n);
     if (info != 0)
-        return pipe_fail(err, PIPE_EDOMAIN, "the eigenvalues of a %zu x %zu matrix did not converge (%d)", n, n,
-                         (int)info);
+        return pipe_fail(err, PIPE_EDOMAIN, "the eigenvalues of a %zu x %zu matrix did not converge (%d)", n,
+                         n, (int)info);
     return PIPE_OK;
 }
 
@@ -94,7 +94,8 @@ pipe_status pipe_cholesky(double *a, size_t n, pipe_error *err)
         PIPE_TRY(check_finite(a + i * n, i + 1, "Cholesky", err));
     const lapack_int info = LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'U', (lapack_int)n, a, (lapack_int)n);
     if (info != 0)
-        return pipe_fail(err, PIPE_EDOMAIN, "a %zu x %zu matrix is not positive definite: its leading minor %d is not "
+        return pipe_fail(err, PIPE_EDOMAIN,
+                         "a %zu x %zu matrix is not positive definite: its leading minor %d is not "
                          "above 0", n, n, (int)info);
     for (size_t i = 0; i < n; i++)
         memset(a + i * n + i + 1, 0, (n - i - 1) * sizeof *a);
@@ -121,7 +122,8 @@ pipe_status pipe_sqrt_symmetric(double *a, size_t n, pipe_error *err)
 }
 
 /* tr (S C S)^1/2 with S = cov1^1/2: the sum of the roots of its eigenvalues. */
-static pipe_status trace_of_root(const double *cov1, const double *cov2, size_t d, double *out, pipe_error *err)
+static pipe_status trace_of_root(const double *cov1, const double *cov2, size_t d, double *out,
+                                 pipe_error *err)
 {
     PIPE_CLEANUP(pipe_free_ptr) double *s = NULL;
     PIPE_CLEANUP(pipe_free_ptr) double *half = NULL;

@@ -86,7 +86,8 @@ static pipe_status parse_rules(const char *text, pipe_log_level *level, rule *ru
             } else {
                 const size_t who = (size_t)(colon - p);
                 if (who == 0 || who >= WHO || *count == MAX_RULES)
-                    return pipe_fail(err, PIPE_EINVAL, "log rule \"%.*s\": a name of 1 to %d letters before the "
+                    return pipe_fail(err, PIPE_EINVAL,
+                                     "log rule \"%.*s\": a name of 1 to %d letters before the "
                                      "colon, at most %d rules", (int)n, p, WHO - 1, MAX_RULES);
                 memcpy(rules[*count].who, p, who);
                 rules[*count].who[who] = '\0';
@@ -246,7 +247,8 @@ static void print_terminal(pipe_log_level level, const char *who, const char *te
     if (level == PIPE_LOG_INFO)
         fprintf(stderr, "%s%s%s\n", who ? who : "", who ? ": " : "", text);
     else
-        fprintf(stderr, "%s%s:%s %s%s%s\n", on, level_names[level], off, who ? who : "", who ? ": " : "", text);
+        fprintf(stderr, "%s%s:%s %s%s%s\n", on, level_names[level], off, who ? who : "", who ? ": " : "",
+                text);
     fflush(stderr);
     if (state.redraw)
         state.redraw(state.progress);

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "arrays are stored little-endian and converted by memcpy");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "arrays are stored little-endian and converted by memcpy");
 
 static const struct {
     const char *name;
@@ -94,8 +95,8 @@ pipe_status pipei_array_check(const pipe_array *a, const char *what, pipe_error 
     if ((unsigned)a->element >= ELEMENTS)
         return pipe_fail(err, PIPE_EINVAL, "%s: element type %d is unknown", what, (int)a->element);
     if (!pipei_array_bytes(a->element, &a->shape, &bytes) || bytes != a->bytes)
-        return pipe_fail(err, PIPE_EINVAL, "%s: its %zu bytes are not those of its shape as %s", what, a->bytes,
-                         elements[a->element].name);
+        return pipe_fail(err, PIPE_EINVAL, "%s: its %zu bytes are not those of its shape as %s", what,
+                         a->bytes, elements[a->element].name);
     if (bytes > 0 && !a->data)
         return pipe_fail(err, PIPE_EINVAL, "%s: %zu bytes are announced, but there are none", what, bytes);
     return PIPE_OK;
@@ -115,8 +116,8 @@ bool pipe_array_is_integer(const pipe_array *a)
 
 /* ---- memory ---- */
 
-pipe_status pipei_array_new(const char *name, pipe_element element, pipe_shape shape, pipe_array **out, void **data,
-                            pipe_error *err)
+pipe_status pipei_array_new(const char *name, pipe_element element, pipe_shape shape, pipe_array **out,
+                            void **data, pipe_error *err)
 {
     size_t bytes;
     if (!pipei_array_bytes(element, &shape, &bytes))
@@ -245,7 +246,8 @@ static pipe_status check_range(const pipe_array *a, size_t first, size_t count, 
     const size_t n = pipe_array_count(a);
     if (first > n || count > n - first)
         return pipe_fail(err, PIPE_EINVAL, "elements %zu to %zu of an array of %zu", first, first + count, n);
-    if (a->element == PIPE_ELEMENT_F6_E2M3 || a->element == PIPE_ELEMENT_F6_E3M2 || a->element == PIPE_ELEMENT_C64)
+    if (a->element == PIPE_ELEMENT_F6_E2M3 || a->element == PIPE_ELEMENT_F6_E3M2 ||
+        a->element == PIPE_ELEMENT_C64)
         return pipe_fail(err, PIPE_EUNSUPPORTED, "%s cannot be converted to real numbers here",
                          elements[a->element].name);
     return PIPE_OK;
@@ -302,7 +304,8 @@ pipe_status pipe_array_i32(const pipe_array *a, size_t first, size_t count, int3
     for (size_t k = 0; k < count; k++) {
         const double v = load(a->element, a->data, first + k);
         if (!(v >= INT32_MIN && v <= INT32_MAX) || v != floor(v))
-            return pipe_fail(err, PIPE_EDOMAIN, "element %zu is %.17g: not a whole number of 32 bits", first + k, v);
+            return pipe_fail(err, PIPE_EDOMAIN, "element %zu is %.17g: not a whole number of 32 bits",
+                             first + k, v);
     }
     for (size_t k = 0; k < count; k++)
         out[k] = (int32_t)load(a->element, a->data, first + k);

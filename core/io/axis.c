@@ -19,16 +19,17 @@ double pipei_axis_paper(const pipei_axis *a, double at)
     return a->from + (at - a->low) / (a->high - a->low) * (a->to - a->from);
 }
 
-pipe_status pipei_axis_range(pipei_axis *a, const char *name, double least, double most, double low, double high,
-                             double margin, pipe_error *err)
+pipe_status pipei_axis_range(pipei_axis *a, const char *name, double least, double most, double low,
+                             double high, double margin, pipe_error *err)
 {
     double lo, hi;
     if ((!isnan(low) && !pipei_axis_place(a, low, &lo)) || (!isnan(high) && !pipei_axis_place(a, high, &hi)))
         return pipe_fail(err, PIPE_EINVAL, "plot: a limit of the %s axis is %g: it must be finite%s", name,
-                         isnan(low) ? high : low, a->log ? " and above 0, since the axis is logarithmic" : "");
+                         isnan(low) ? high : low,
+                         a->log ? " and above 0, since the axis is logarithmic" : "");
     if (!isnan(low) && !isnan(high) && !(low < high))
-        return pipe_fail(err, PIPE_EINVAL, "plot: the %s axis goes from %g to %g: the first must be less", name, low,
-                         high);
+        return pipe_fail(err, PIPE_EINVAL, "plot: the %s axis goes from %g to %g: the first must be less",
+                         name, low, high);
     if (least > most || !pipei_axis_place(a, least, &lo) || !pipei_axis_place(a, most, &hi)) {
         lo = 0;                          /* nothing to show: 0 to 1, or 1 to 10 */
         hi = 1;

@@ -26,8 +26,8 @@ typedef struct pipei_axis {
 PIPE_INTERNAL bool pipei_axis_place(const pipei_axis *a, double value, double *at);
 /* From [least, most] of the data (least > most: none) and the wanted limits (NaN:
  * open), in values; `margin` is the part of the range to leave at open ends. */
-PIPE_INTERNAL pipe_status pipei_axis_range(pipei_axis *a, const char *name, double least, double most, double low,
-                                           double high, double margin, pipe_error *err);
+PIPE_INTERNAL pipe_status pipei_axis_range(pipei_axis *a, const char *name, double least, double most,
+                                           double low, double high, double margin, pipe_error *err);
 /* About `wanted` ticks between low and high. */
 PIPE_INTERNAL void pipei_axis_ticks(pipei_axis *a, double wanted);
 /* Position on the paper. */

@@ -68,7 +68,8 @@ static pipe_status next_field(cursor *c, char **field, bool *last)
     if (c->p < c->end && *c->p == '"') {
         for (c->p++;; ) {
             if (c->p == c->end)
-                return pipe_fail(c->err, PIPE_EFORMAT, "%s:%zu: a quote is opened and never closed", c->name, line);
+                return pipe_fail(c->err, PIPE_EFORMAT, "%s:%zu: a quote is opened and never closed", c->name,
+                                 line);
             if (*c->p == '"') {
                 if (c->p + 1 == c->end || c->p[1] != '"')
                     break;
@@ -121,14 +122,15 @@ static pipe_status parse_rows(pipe_table *t, cursor *c)
             char *field;
             PIPE_TRY(next_field(c, &field, &last));
             if (n - first == COLUMNS_MAX)
-                return pipe_fail(c->err, PIPE_EFORMAT, "%s:%zu: more than %d fields", c->name, line, COLUMNS_MAX);
+                return pipe_fail(c->err, PIPE_EFORMAT, "%s:%zu: more than %d fields", c->name, line,
+                                 COLUMNS_MAX);
             add_field(t, n++, field);
         }
         if (t->rows == 0)
             t->columns = n;
         if (n - first != t->columns)
-            return pipe_fail(c->err, PIPE_EFORMAT, "%s:%zu: %zu fields, the first row has %zu", c->name, line, n - first,
-                             t->columns);
+            return pipe_fail(c->err, PIPE_EFORMAT, "%s:%zu: %zu fields, the first row has %zu", c->name, line,
+                             n - first, t->columns);
         if (t->rows == lines) {
             lines = lines ? 2 * lines : 64;
             t->lines = pipe_realloc(t->lines, lines * sizeof t->lines[0]);
@@ -174,11 +176,13 @@ pipe_status pipei_csv_parse(const char *name, const void *bytes, size_t n, char 
     PIPE_CLEANUP(pipe_table_free_ptr) pipe_table *t = pipe_alloc(sizeof *t);
     PIPE_CLEANUP(pipei_stream_free) pipei_stream *s = pipei_stream_new(name, bytes, n);
     if (separator && separator != ',' && separator != ';' && separator != '\t')
-        return pipe_fail(err, PIPE_EINVAL, "%s: separator '%c': ',', ';' or a tabulator is possible", name, separator);
+        return pipe_fail(err, PIPE_EINVAL, "%s: separator '%c': ',', ';' or a tabulator is possible", name,
+                         separator);
     t->name = pipe_strdup(name);
     PIPE_TRY(pipei_stream_all(s, text_limit, &t->text, err));
     const char *nul = memchr(t->text.data, '\0', t->text.length);
-    cursor c = {.name = t->name, .p = t->text.data, .end = t->text.data + t->text.length, .line = 1, .err = err};
+    cursor c = {.name = t->name, .p = t->text.data, .end = t->text.data + t->text.length, .line = 1,
+        .err = err};
     if (nul)
         return pipe_fail(err, PIPE_EFORMAT, "%s: not a text file: byte %td is NUL", name, nul - t->text.data);
     if (t->text.length >= 3 && memcmp(c.p, "\xEF\xBB\xBF", 3) == 0)

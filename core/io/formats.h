@@ -46,7 +46,8 @@ PIPE_INTERNAL pipei_stream *pipei_stream_new(const char *name, const void *bytes
 PIPE_INTERNAL void pipei_stream_free(pipei_stream **s);       /* for PIPE_CLEANUP */
 PIPE_INTERNAL bool pipei_stream_is_gzip(const pipei_stream *s);
 /* Reads up to n bytes; *got < n only at the end.  Damaged or truncated gzip fails. */
-PIPE_INTERNAL pipe_status pipei_stream_read(pipei_stream *s, void *out, size_t n, size_t *got, pipe_error *err);
+PIPE_INTERNAL pipe_status pipei_stream_read(pipei_stream *s, void *out, size_t n, size_t *got,
+                                            pipe_error *err);
 /* Upper bound of the bytes still to come: deflate expands at most 1032 times. */
 PIPE_INTERNAL uint64_t pipei_stream_bound(const pipei_stream *s);
 /* Everything, with a NUL behind it; above `limit` is PIPE_EFORMAT. */

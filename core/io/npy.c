@@ -26,8 +26,8 @@ typedef struct parser {
 
 static pipe_status wrong(parser *s, const char *expected)
 {
-    return pipe_fail(s->err, PIPE_EFORMAT, "%s: header, character %td: expected %s", s->name, s->p - s->start + 1,
-                     expected);
+    return pipe_fail(s->err, PIPE_EFORMAT, "%s: header, character %td: expected %s", s->name,
+                     s->p - s->start + 1, expected);
 }
 
 static void skip_space(parser *s)
@@ -81,12 +81,14 @@ static pipe_status parse_shape(parser *s, pipe_shape *out)
         if (s->p == s->end || *s->p < '0' || *s->p > '9')
             return wrong(s, "a dimension (digits)");
         for (; s->p < s->end && *s->p >= '0' && *s->p <= '9'; s->p++)
-            if (__builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, *s->p - '0', &value))
+            if (__builtin_mul_overflow(value, 10, &value) ||
+                __builtin_add_overflow(value, *s->p - '0', &value))
                 return wrong(s, "a dimension below 2^63");
         if (s->p < s->end && *s->p == 'L')
             s->p++;
         if (shape.rank == PIPE_MAX_RANK)
-            return pipe_fail(s->err, PIPE_EUNSUPPORTED, "%s: more than %d dimensions", s->name, PIPE_MAX_RANK);
+            return pipe_fail(s->err, PIPE_EUNSUPPORTED, "%s: more than %d dimensions", s->name,
+                             PIPE_MAX_RANK);
         shape.dim[shape.rank++] = value;
         const bool comma = take(s, ',');
         skip_space(s);
@@ -108,7 +110,8 @@ static pipe_status parse_entry(parser *s, header *h)
                  : strcmp(key, "shape") == 0         ? &h->has_shape
                                                      : NULL;
     if (!seen || *seen)
-        return pipe_fail(s->err, PIPE_EFORMAT, "%s: header: key '%s' is %s; descr, fortran_order and shape are expected",
+        return pipe_fail(s->err, PIPE_EFORMAT,
+                         "%s: header: key '%s' is %s; descr, fortran_order and shape are expected",
                          s->name, key, seen ? "there twice" : "unknown");
     *seen = true;
     if (seen == &h->has_shape)
@@ -119,8 +122,8 @@ static pipe_status parse_entry(parser *s, header *h)
     }
     skip_space(s);
     if (s->p < s->end && *s->p == '[')
-        return pipe_fail(s->err, PIPE_EUNSUPPORTED, "%s: structured arrays are not read: save each field alone",
-                         s->name);
+        return pipe_fail(s->err, PIPE_EUNSUPPORTED,
+                         "%s: structured arrays are not read: save each field alone", s->name);
     return parse_string(s, h->descr);
 }
 
@@ -154,7 +157,8 @@ static const struct {
 };
 enum { TYPES = sizeof types / sizeof types[0] };
 
-static pipe_status element_of(const char *name, const char *descr, pipe_element *element, bool *swap, pipe_error *err)
+static pipe_status element_of(const char *name, const char *descr, pipe_element *element, bool *swap,
+                              pipe_error *err)
 {
     const char order = descr[0];
     for (size_t k = 0; k < TYPES && (order == '<' || order == '>' || order == '|'); k++)
@@ -164,14 +168,17 @@ static pipe_status element_of(const char *name, const char *descr, pipe_element 
             return PIPE_OK;
         }
     if (strchr(descr, 'O'))
-        return pipe_fail(err, PIPE_EUNSUPPORTED, "%s: holds Python objects (pickle), which are never read", name);
-    return pipe_fail(err, PIPE_EUNSUPPORTED, "%s: descr '%s' is not read: <, > or | with b1, i1, i2, i4, i8, u1, u2, "
+        return pipe_fail(err, PIPE_EUNSUPPORTED, "%s: holds Python objects (pickle), which are never read",
+                         name);
+    return pipe_fail(err, PIPE_EUNSUPPORTED,
+                     "%s: descr '%s' is not read: <, > or | with b1, i1, i2, i4, i8, u1, u2, "
                      "u4, u8, f2, f4 or f8 is", name, descr);
 }
 
 /* Fortran order runs through the first axis fastest: walk the output in order
  * and step through the input by its strides. */
-static void from_fortran(const unsigned char *in, unsigned char *out, const pipe_shape *shape, size_t count, size_t width)
+static void from_fortran(const unsigned char *in, unsigned char *out, const pipe_shape *shape, size_t count,
+                         size_t width)
 {
     size_t stride[PIPE_MAX_RANK], index[PIPE_MAX_RANK] = {0}, at = 0;
     for (uint32_t k = 0; k < shape->rank; k++)
@@ -189,18 +196,20 @@ static void from_fortran(const unsigned char *in, unsigned char *out, const pipe
 }
 
 /* Where the literal lies: checks the first bytes and the length. */
-static pipe_status locate_header(const char *name, const unsigned char *p, size_t n, size_t *start, size_t *length,
-                                 pipe_error *err)
+static pipe_status locate_header(const char *name, const unsigned char *p, size_t n, size_t *start,
+                                 size_t *length, pipe_error *err)
 {
     static const unsigned char magic[6] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
     char text[24];
     if (n < 10)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: truncated: a .npy file has at least 10 bytes, this one %zu", name, n);
+        return pipe_fail(err, PIPE_EFORMAT, "%s: truncated: a .npy file has at least 10 bytes, this one %zu",
+                         name, n);
     if (memcmp(p, magic, sizeof magic) != 0)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: not a .npy file: begins with %s, expected 93 4e 55 4d 50 59", name,
-                         pipei_bytes_text(p, 6, text, sizeof text));
+        return pipe_fail(err, PIPE_EFORMAT, "%s: not a .npy file: begins with %s, expected 93 4e 55 4d 50 59",
+                         name, pipei_bytes_text(p, 6, text, sizeof text));
     if (p[6] < 1 || p[6] > 3 || p[7] != 0)
-        return pipe_fail(err, PIPE_EUNSUPPORTED, "%s: .npy version %u.%u; 1.0, 2.0 and 3.0 are read", name, p[6], p[7]);
+        return pipe_fail(err, PIPE_EUNSUPPORTED, "%s: .npy version %u.%u; 1.0, 2.0 and 3.0 are read", name,
+                         p[6], p[7]);
     *start = p[6] == 1 ? 10 : 12;
     if (n < *start)
         return pipe_fail(err, PIPE_EFORMAT, "%s: truncated inside the header's length", name);
@@ -208,11 +217,11 @@ static pipe_status locate_header(const char *name, const unsigned char *p, size_
     if (p[6] > 1)
         *length |= (size_t)p[10] << 16 | (size_t)p[11] << 24;
     if (*length > HEADER_MAX)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: a header of %zu bytes is above the maximum %d", name, *length,
-                         HEADER_MAX);
+        return pipe_fail(err, PIPE_EFORMAT, "%s: a header of %zu bytes is above the maximum %d", name,
+                         *length, HEADER_MAX);
     if (*length > n - *start)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: truncated: the header needs %zu bytes, %zu are left", name, *length,
-                         n - *start);
+        return pipe_fail(err, PIPE_EFORMAT, "%s: truncated: the header needs %zu bytes, %zu are left", name,
+                         *length, n - *start);
     return PIPE_OK;
 }
 
@@ -265,10 +274,12 @@ pipe_status pipei_npy_header(const pipe_array *a, pipe_text *out, pipe_error *er
         if (types[k].element == a->element)
             code = types[k].code;
     if (!code)
-        return pipe_fail(err, PIPE_EUNSUPPORTED, "NumPy has no %s; convert to f32 first", pipe_element_name(a->element));
+        return pipe_fail(err, PIPE_EUNSUPPORTED, "NumPy has no %s; convert to f32 first",
+                         pipe_element_name(a->element));
 
     PIPE_CLEANUP(pipe_text_free) pipe_text t = {0};
-    pipe_text_addf(&t, "{'descr': '%c%s', 'fortran_order': False, 'shape': (", code[1] == '1' ? '|' : '<', code);
+    pipe_text_addf(&t, "{'descr': '%c%s', 'fortran_order': False, 'shape': (", code[1] == '1' ? '|' : '<',
+                   code);
     for (uint32_t k = 0; k < a->shape.rank; k++)
         pipe_text_addf(&t, "%s%lld%s", k ? " " : "", (long long)a->shape.dim[k],
                        k + 1 < a->shape.rank || a->shape.rank == 1 ? "," : "");

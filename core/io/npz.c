@@ -41,8 +41,8 @@ static pipe_status open_archive(const char *name, const void *bytes, size_t n, z
     zip_error_t reason;
     char text[16];
     if (n < 4 || (memcmp(bytes, "PK\x03\x04", 4) != 0 && memcmp(bytes, "PK\x05\x06", 4) != 0))
-        return pipe_fail(err, PIPE_EFORMAT, "%s: not a .npz (ZIP) file: begins with %s, expected 50 4b 03 04", name,
-                         pipei_bytes_text(bytes, n < 4 ? n : 4, text, sizeof text));
+        return pipe_fail(err, PIPE_EFORMAT, "%s: not a .npz (ZIP) file: begins with %s, expected 50 4b 03 04",
+                         name, pipei_bytes_text(bytes, n < 4 ? n : 4, text, sizeof text));
     zip_error_init(&reason);
     zip_source_t *source = zip_source_buffer_create(bytes, n, 0, &reason);
     if (!source)
@@ -62,14 +62,16 @@ static pipe_status inflate_member(zip_t *z, zip_uint64_t index, const zip_stat_t
 {
     if (info->encryption_method != ZIP_EM_NONE ||
         (info->comp_method != ZIP_CM_STORE && info->comp_method != ZIP_CM_DEFLATE))
-        return pipe_fail(err, PIPE_EUNSUPPORTED, "%s: encrypted or compressed by something else than deflate", name);
+        return pipe_fail(err, PIPE_EUNSUPPORTED, "%s: encrypted or compressed by something else than deflate",
+                         name);
     if (info->size > limit)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: inflates to %" PRIu64 " bytes, above what is left of the limit: %"
+        return pipe_fail(err, PIPE_EFORMAT,
+                         "%s: inflates to %" PRIu64 " bytes, above what is left of the limit: %"
                          PRIu64, name, (uint64_t)info->size, limit);
     /* Deflate expands at most 1032 times: a larger claim is a lie, not a reason to allocate. */
     if (info->size / 1032 > info->comp_size)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: damaged: %" PRIu64 " bytes cannot come out of %" PRIu64, name,
-                         (uint64_t)info->size, (uint64_t)info->comp_size);
+        return pipe_fail(err, PIPE_EFORMAT, "%s: damaged: %" PRIu64 " bytes cannot come out of %" PRIu64,
+                         name, (uint64_t)info->size, (uint64_t)info->comp_size);
     PIPE_CLEANUP(pipe_free_ptr) char *buffer = pipe_try_alloc((size_t)info->size + 1);
     if (!buffer)
         return pipe_fail(err, PIPE_ENOMEM, "%s: no memory for %" PRIu64 " bytes", name, (uint64_t)info->size);
@@ -86,7 +88,8 @@ static pipe_status inflate_member(zip_t *z, zip_uint64_t index, const zip_stat_t
             break;
     }
     if (done != info->size)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: damaged: inflates to other than the %" PRIu64 " bytes announced", name,
+        return pipe_fail(err, PIPE_EFORMAT,
+                         "%s: damaged: inflates to other than the %" PRIu64 " bytes announced", name,
                          (uint64_t)info->size);
     *data = buffer;
     *size = (size_t)done;
@@ -101,7 +104,8 @@ static pipe_status add_member(pipe_npz *out, const char *file, zip_t *z, zip_uin
     const zip_uint64_t needed = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD |
                                 ZIP_STAT_ENCRYPTION_METHOD;
     if (zip_stat_index(z, index, 0, &info) < 0 || (info.valid & needed) != needed)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: member %" PRIu64 ": %s", file, (uint64_t)index, zip_strerror(z));
+        return pipe_fail(err, PIPE_EFORMAT, "%s: member %" PRIu64 ": %s", file, (uint64_t)index,
+                         zip_strerror(z));
     const size_t length = strlen(info.name);
     if (length < 5 || strcmp(info.name + length - 4, ".npy") != 0)
         return PIPE_OK;
@@ -132,8 +136,8 @@ pipe_status pipei_npz_parse(const char *name, const void *bytes, size_t n, uint6
     PIPE_TRY(open_archive(name, bytes, n, &z, err));
     const zip_int64_t members = zip_get_num_entries(z, 0);
     if (members < 0 || members > MEMBERS_MAX)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: %" PRId64 " members are above the maximum %d", name, (int64_t)members,
-                         MEMBERS_MAX);
+        return pipe_fail(err, PIPE_EFORMAT, "%s: %" PRId64 " members are above the maximum %d", name,
+                         (int64_t)members, MEMBERS_MAX);
     result->names = pipe_alloc_array((size_t)members, sizeof result->names[0]);
     result->arrays = pipe_alloc_array((size_t)members, sizeof result->arrays[0]);
     for (zip_int64_t k = 0; k < members; k++)

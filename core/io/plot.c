@@ -17,7 +17,8 @@
 #include <cairo.h>
 #include <string.h>
 
-static const uint32_t palette[] = {0x0072B2, 0xD55E00, 0x009E73, 0xCC79A7, 0xE69F00, 0x56B4E9, 0x000000, 0xF0E442};
+static const uint32_t palette[] = {0x0072B2, 0xD55E00, 0x009E73, 0xCC79A7, 0xE69F00, 0x56B4E9, 0x000000,
+    0xF0E442};
 enum { COLORS = sizeof palette / sizeof palette[0] };
 enum { INK = 0x333333, GRID = 0xE4E4E4, FRAME = 0x808080 };
 static const double text_size = 11, title_size = 13, gap = 6, tick_length = 4;
@@ -34,7 +35,8 @@ typedef struct canvas {
 
 static void set_color(cairo_t *cr, uint32_t rgb, double opacity)
 {
-    cairo_set_source_rgba(cr, (rgb >> 16 & 255) / 255.0, (rgb >> 8 & 255) / 255.0, (rgb & 255) / 255.0, opacity);
+    cairo_set_source_rgba(cr, (rgb >> 16 & 255) / 255.0, (rgb >> 8 & 255) / 255.0, (rgb & 255) / 255.0,
+                          opacity);
 }
 
 static void set_font(cairo_t *cr, double size, bool bold)
@@ -61,7 +63,8 @@ static void draw_text(cairo_t *cr, double x, double y, double align, const char 
 static void set_series_color(const canvas *c, size_t k)
 {
     const pipe_series *s = &c->plot->series[k];
-    set_color(c->cr, s->color ? s->color : palette[k % COLORS], s->opacity > 0 && s->opacity < 1 ? s->opacity : 1);
+    const double opacity = s->opacity > 0 && s->opacity < 1 ? s->opacity : 1;
+    set_color(c->cr, s->color ? s->color : palette[k % COLORS], opacity);
 }
 
 static double series_x(const pipe_series *s, size_t k)
@@ -87,8 +90,8 @@ static pipe_status check_plot(const pipe_plot *p, pipe_error *err)
     if (!p || p->size < sizeof *p)
         return pipe_fail(err, PIPE_EINVAL, "plot: start it as PIPE_PLOT_INIT");
     if (!(p->width >= 100 && p->width <= 4000 && p->height >= 100 && p->height <= 4000))
-        return pipe_fail(err, PIPE_EINVAL, "plot: its size is %g x %g; 100 to 4000 each is possible", p->width,
-                         p->height);
+        return pipe_fail(err, PIPE_EINVAL, "plot: its size is %g x %g; 100 to 4000 each is possible",
+                         p->width, p->height);
     if (!(p->scale > 0 && p->scale <= 8))
         return pipe_fail(err, PIPE_EINVAL, "plot: scale is %g; above 0 to 8 is possible", p->scale);
     if (p->equal_scale && (p->log_x || p->log_y))
@@ -127,7 +130,8 @@ static void equalise(canvas *c)
     const double ux = (c->x.high - c->x.low) / fabs(c->x.to - c->x.from);
     const double uy = (c->y.high - c->y.low) / fabs(c->y.to - c->y.from);
     pipei_axis *a = ux < uy ? &c->x : &c->y;
-    const double grow = (ux < uy ? uy / ux : ux / uy), middle = (a->low + a->high) / 2, half = (a->high - a->low) / 2;
+    const double grow = (ux < uy ? uy / ux : ux / uy), middle = (a->low + a->high) / 2,
+        half = (a->high - a->low) / 2;
     a->low = middle - half * grow;
     a->high = middle + half * grow;
 }
@@ -225,8 +229,8 @@ static void draw_axes(const canvas *c)
         draw_text(cr, pipei_axis_paper(&c->x, c->x.ticks[k].at), c->y.from + tick_length + text_size + 1, 0.5,
                   c->x.ticks[k].text);
     for (size_t k = 0; k < c->y.tick_count; k++)
-        draw_text(cr, c->x.from - tick_length - 3, pipei_axis_paper(&c->y, c->y.ticks[k].at) + text_size * 0.36, 1,
-                  c->y.ticks[k].text);
+        draw_text(cr, c->x.from - tick_length - 3,
+                  pipei_axis_paper(&c->y, c->y.ticks[k].at) + text_size * 0.36, 1, c->y.ticks[k].text);
     draw_text(cr, c->x.from, c->y.to - 5, 0, c->y.factor);
     draw_text(cr, c->x.to, p->height - 8, 1, c->x.factor);
 }
@@ -384,7 +388,8 @@ static void draw_series(const canvas *c, size_t k)
         cairo_set_dash(c->cr, NULL, 0, 0);
     }
     const double margin = 50;
-    for (size_t i = 0; i < s->count && (s->style == PIPE_SERIES_POINTS || s->style == PIPE_SERIES_LINE_POINTS); i++) {
+    for (size_t i = 0; i < s->count &&
+         (s->style == PIPE_SERIES_POINTS || s->style == PIPE_SERIES_LINE_POINTS); i++) {
         double x, y;
         if (locate(c, s, i, &x, &y) && x > -margin && y > -margin && x < c->plot->width + margin &&
             y < c->plot->height + margin)

@@ -105,18 +105,19 @@ static pipe_status decode(png_job *job, pipe_error *err)
     png_set_crc_action(job->png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
     png_read_info(job->png, job->info);
 
-    const uint64_t width = png_get_image_width(job->png, job->info), height = png_get_image_height(job->png, job->info);
+    const uint64_t width = png_get_image_width(job->png, job->info),
+        height = png_get_image_height(job->png, job->info);
     if (width * height > PIXELS_MAX)
         return pipe_fail(err, PIPE_EFORMAT, "%s: %llu x %llu pixels are above the maximum of %d", job->name,
                          (unsigned long long)width, (unsigned long long)height, PIXELS_MAX);
     /* Deflate expands at most 1032 times: the file cannot hold what a larger header promises. */
     if (width * height / 8 / 1032 > job->size)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: truncated: %llu x %llu pixels cannot be in %zu bytes", job->name,
-                         (unsigned long long)width, (unsigned long long)height, job->size);
+        return pipe_fail(err, PIPE_EFORMAT, "%s: truncated: %llu x %llu pixels cannot be in %zu bytes",
+                         job->name, (unsigned long long)width, (unsigned long long)height, job->size);
     const unsigned channels = normalise(job->png, job->info);
     void *data;
-    PIPE_TRY(pipei_array_new(job->name, PIPE_ELEMENT_U8, PIPE_SHAPE((int64_t)height, (int64_t)width, channels),
-                             &job->array, &data, err));
+    PIPE_TRY(pipei_array_new(job->name, PIPE_ELEMENT_U8,
+                             PIPE_SHAPE((int64_t)height, (int64_t)width, channels), &job->array, &data, err));
     job->rows = pipe_alloc_array((size_t)height, sizeof job->rows[0]);
     for (size_t y = 0; y < height; y++)
         job->rows[y] = (png_bytep)data + y * (size_t)width * channels;
@@ -125,13 +126,14 @@ static pipe_status decode(png_job *job, pipe_error *err)
     return PIPE_OK;
 }
 
-pipe_status pipei_png_parse(const char *name, const void *bytes, size_t n, pipe_array **out, pipe_png_text *text,
-                            pipe_error *err)
+pipe_status pipei_png_parse(const char *name, const void *bytes, size_t n, pipe_array **out,
+                            pipe_png_text *text, pipe_error *err)
 {
     png_job job = {.name = name, .bytes = bytes, .size = n};
     char begin[32];
     if (n < 8 || png_sig_cmp(bytes, 0, 8) != 0)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: not a PNG file: begins with %s, expected 89 50 4e 47 0d 0a 1a 0a", name,
+        return pipe_fail(err, PIPE_EFORMAT,
+                         "%s: not a PNG file: begins with %s, expected 89 50 4e 47 0d 0a 1a 0a", name,
                          pipei_bytes_text(bytes, n < 8 ? n : 8, begin, sizeof begin));
     job.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &job, on_error, on_warning);
     if (job.png)
@@ -195,7 +197,8 @@ static void add_text(png_job *job, const char *key, const char *text, bool inter
     png_set_text(job->png, job->info, &t, 1);
 }
 
-static pipe_status encode(png_job *job, uint32_t width, uint32_t height, unsigned channels, const unsigned char *data,
+static pipe_status encode(png_job *job, uint32_t width, uint32_t height, unsigned channels,
+                          const unsigned char *data,
                           const pipe_png_text *text, const char *software, pipe_error *err)
 {
     static const int types[] = {0, PNG_COLOR_TYPE_GRAY, PNG_COLOR_TYPE_GRAY_ALPHA, PNG_COLOR_TYPE_RGB,
@@ -219,12 +222,13 @@ static pipe_status encode(png_job *job, uint32_t width, uint32_t height, unsigne
 static pipe_status check_text(const char *path, const char *key, const char *text, pipe_error *err)
 {
     if (text && strlen(text) >= TEXT_MAX)
-        return pipe_fail(err, PIPE_EINVAL, "%s: its text \"%s\" has %zu bytes, below %d are possible", path, key,
-                         strlen(text), TEXT_MAX);
+        return pipe_fail(err, PIPE_EINVAL, "%s: its text \"%s\" has %zu bytes, below %d are possible", path,
+                         key, strlen(text), TEXT_MAX);
     return PIPE_OK;
 }
 
-pipe_status pipe_png_write(const char *path, const pipe_array *image, const pipe_png_text *text, pipe_error *err)
+pipe_status pipe_png_write(const char *path, const pipe_array *image, const pipe_png_text *text,
+                           pipe_error *err)
 {
     static const pipe_png_text none = PIPE_PNG_TEXT_INIT;
     char shape[PIPE_SHAPE_TEXT];
@@ -235,7 +239,8 @@ pipe_status pipe_png_write(const char *path, const pipe_array *image, const pipe
     const int64_t channels = s->rank == 3 ? s->dim[2] : 1;
     if (image->element != PIPE_ELEMENT_U8 || (s->rank != 2 && s->rank != 3) || channels < 1 || channels > 4 ||
         s->dim[0] < 1 || s->dim[1] < 1 || s->dim[0] > SIDE_MAX || s->dim[1] > SIDE_MAX)
-        return pipe_fail(err, PIPE_ESHAPE, "%s: a picture is U8 [height, width] or [height, width, 1 to 4], sides of 1 "
+        return pipe_fail(err, PIPE_ESHAPE,
+                         "%s: a picture is U8 [height, width] or [height, width, 1 to 4], sides of 1 "
                          "to %d pixels, not %s %s", path, SIDE_MAX, pipe_element_name(image->element),
                          pipe_shape_text(s, shape, sizeof shape));
     PIPE_TRY(check_text(path, "pipe", text->pipeline, err));
@@ -248,8 +253,8 @@ pipe_status pipe_png_write(const char *path, const pipe_array *image, const pipe
     job.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &job, on_error, on_warning);
     if (job.png)
         job.info = png_create_info_struct(job.png);
-    const pipe_status status = job.info ? encode(&job, (uint32_t)s->dim[1], (uint32_t)s->dim[0], (unsigned)channels,
-                                                 image->data, text, software, err)
+    const pipe_status status = job.info ? encode(&job, (uint32_t)s->dim[1], (uint32_t)s->dim[0],
+                                                 (unsigned)channels, image->data, text, software, err)
                                         : pipe_fail(err, PIPE_ENOMEM, "%s: libpng cannot be started", path);
     png_destroy_write_struct(&job.png, &job.info);
     if (status != PIPE_OK) {
@@ -261,7 +266,8 @@ pipe_status pipe_png_write(const char *path, const pipe_array *image, const pipe
 
 /* ---- pixels and numbers ---- */
 
-pipe_status pipe_bytes_from_f32(const float *x, size_t count, double low, double high, uint8_t *out, pipe_error *err)
+pipe_status pipe_bytes_from_f32(const float *x, size_t count, double low, double high, uint8_t *out,
+                                pipe_error *err)
 {
     if (!(high > low))
         return pipe_fail(err, PIPE_EINVAL, "the range of a picture's values is empty: %g to %g", low, high);

@@ -19,7 +19,8 @@ static int by_text(const void *a, const void *b)
 }
 
 /* The shards' names, sorted, each once; they may not leave the index's folder. */
-static pipe_status list_shards(const char *path, json_t *map, const char ***out, size_t *count, pipe_error *err)
+static pipe_status list_shards(const char *path, json_t *map, const char ***out, size_t *count,
+                               pipe_error *err)
 {
     PIPE_CLEANUP(pipe_free_ptr) const char **files = pipe_alloc_array(json_object_size(map), sizeof *files);
     size_t n = 0, kept = 0;
@@ -28,7 +29,8 @@ static pipe_status list_shards(const char *path, json_t *map, const char ***out,
     json_object_foreach(map, name, value) {
         const char *file = json_string_value(value);
         if (!file || !*file || file[0] == '.' || strchr(file, '/'))
-            return pipe_fail(err, PIPE_EFORMAT, "%s: weight_map: \"%s\" must be in a file of the same folder, not in %s",
+            return pipe_fail(err, PIPE_EFORMAT,
+                             "%s: weight_map: \"%s\" must be in a file of the same folder, not in %s",
                              path, name, file ? file : "something that is no string");
         files[n++] = file;
     }
@@ -50,8 +52,8 @@ static pipe_status check_against(const pipe_safetensors *f, size_t first, const 
     for (size_t k = first; k < f->count; k++) {
         const char *expected = json_string_value(json_object_get(map, f->names[k]));
         if (!expected || strcmp(expected, file) != 0)
-            return pipe_fail(err, PIPE_EFORMAT, "%s: \"%s\" is in %s, but weight_map says %s", path, f->names[k], file,
-                             expected ? expected : "nothing of it");
+            return pipe_fail(err, PIPE_EFORMAT, "%s: \"%s\" is in %s, but weight_map says %s", path,
+                             f->names[k], file, expected ? expected : "nothing of it");
         ++*found;
     }
     return PIPE_OK;
@@ -64,8 +66,8 @@ static pipe_status find_missing(pipe_safetensors *f, const char *path, json_t *m
     pipei_safetensors_sort(f);                   /* for pipe_safetensors_find() */
     json_object_foreach(map, name, value) {
         if (!pipe_safetensors_find(f, name))
-            return pipe_fail(err, PIPE_EFORMAT, "%s: \"%s\" is not in %s, where weight_map says it is", path, name,
-                             json_string_value(value));
+            return pipe_fail(err, PIPE_EFORMAT, "%s: \"%s\" is not in %s, where weight_map says it is", path,
+                             name, json_string_value(value));
     }
     return PIPE_OK;
 }

@@ -65,10 +65,12 @@ static bool is_utf8(const char *s)
     return j != NULL;
 }
 
-static pipe_status add(pipe_safetensors_writer *w, const char *name, const pipe_array *a, bool owned, pipe_error *err)
+static pipe_status add(pipe_safetensors_writer *w, const char *name, const pipe_array *a, bool owned,
+                       pipe_error *err)
 {
     if (!name || !*name || !is_utf8(name) || strcmp(name, "__metadata__") == 0)
-        return pipe_fail(err, PIPE_EINVAL, "safetensors: \"%s\" cannot be the name of an array", name ? name : "");
+        return pipe_fail(err, PIPE_EINVAL, "safetensors: \"%s\" cannot be the name of an array",
+                         name ? name : "");
     PIPE_TRY(pipei_array_check(a, name, err));
     for (size_t k = 0; k < w->count; k++)
         if (strcmp(w->entries[k].name, name) == 0)
@@ -81,12 +83,14 @@ static pipe_status add(pipe_safetensors_writer *w, const char *name, const pipe_
     return PIPE_OK;
 }
 
-pipe_status pipe_safetensors_add(pipe_safetensors_writer *w, const char *name, const pipe_array *a, pipe_error *err)
+pipe_status pipe_safetensors_add(pipe_safetensors_writer *w, const char *name, const pipe_array *a,
+                                 pipe_error *err)
 {
     return add(w, name, a, false, err);
 }
 
-pipe_status pipe_safetensors_take(pipe_safetensors_writer *w, const char *name, const pipe_array *a, pipe_error *err)
+pipe_status pipe_safetensors_take(pipe_safetensors_writer *w, const char *name, const pipe_array *a,
+                                  pipe_error *err)
 {
     const pipe_status status = add(w, name, a, true, err);
     if (status != PIPE_OK && a)
@@ -94,7 +98,8 @@ pipe_status pipe_safetensors_take(pipe_safetensors_writer *w, const char *name, 
     return status;
 }
 
-pipe_status pipe_safetensors_set(pipe_safetensors_writer *w, const char *key, const char *value, pipe_error *err)
+pipe_status pipe_safetensors_set(pipe_safetensors_writer *w, const char *key, const char *value,
+                                 pipe_error *err)
 {
     if (!key || !value || !is_utf8(key) || !is_utf8(value))
         return pipe_fail(err, PIPE_EINVAL, "safetensors: metadata must be two UTF-8 strings");
@@ -153,8 +158,8 @@ static void add_header(const pipe_safetensors_writer *w, const entry *entries, s
         pipe_text_add(t, " ");
 }
 
-static pipe_status write_entries(const pipe_safetensors_writer *w, const entry *entries, size_t n, const char *path,
-                                 pipe_error *err)
+static pipe_status write_entries(const pipe_safetensors_writer *w, const entry *entries, size_t n,
+                                 const char *path, pipe_error *err)
 {
     PIPE_CLEANUP(pipe_text_free) pipe_text head = {0};
     unsigned char length[8];
@@ -162,8 +167,8 @@ static pipe_status write_entries(const pipe_safetensors_writer *w, const entry *
 
     add_header(w, entries, n, &head);
     if (head.length > PIPEI_SAFETENSORS_HEADER_MAX)
-        return pipe_fail(err, PIPE_EINVAL, "%s: a header of %zu bytes is above the maximum %d of safetensors", path,
-                         head.length, PIPEI_SAFETENSORS_HEADER_MAX);
+        return pipe_fail(err, PIPE_EINVAL, "%s: a header of %zu bytes is above the maximum %d of safetensors",
+                         path, head.length, PIPEI_SAFETENSORS_HEADER_MAX);
     for (int k = 0; k < 8; k++)
         length[k] = (unsigned char)((uint64_t)head.length >> (8 * k));
     PIPE_TRY(pipei_writer_open(path, &out, err));
@@ -205,7 +210,8 @@ pipe_status pipe_safetensors_write_shards(pipe_safetensors_writer *w, const char
     static const char suffix[] = ".safetensors";
     const size_t length = strlen(path), m = sizeof suffix - 1;
     const bool has_suffix = length > m && strcmp(path + length - m, suffix) == 0;
-    PIPE_CLEANUP(pipe_free_ptr) char *stem = pipe_format("%.*s", (int)(has_suffix ? length - m : length), path);
+    PIPE_CLEANUP(pipe_free_ptr) char *stem = pipe_format("%.*s", (int)(has_suffix ? length - m : length),
+                                                         path);
     PIPE_CLEANUP(pipe_free_ptr) char *index = pipe_format("%s.safetensors.index.json", stem);
     PIPE_CLEANUP(pipe_text_free) pipe_text map = {0};
     uint64_t total = 0;
@@ -219,7 +225,8 @@ pipe_status pipe_safetensors_write_shards(pipe_safetensors_writer *w, const char
     for (size_t k = 0; k < w->count; k++)
         total += w->entries[k].array.bytes;
 
-    pipe_text_addf(&map, "{\n  \"metadata\": {\n    \"total_size\": %" PRIu64 "\n  },\n  \"weight_map\": {", total);
+    pipe_text_addf(&map, "{\n  \"metadata\": {\n    \"total_size\": %" PRIu64 "\n  },\n  \"weight_map\": {",
+                   total);
     for (size_t first = 0, shard = 0; first < w->count; shard++) {
         const size_t end = shard_end(w, first, shard_bytes);
         PIPE_CLEANUP(pipe_free_ptr) char *file = shard_name(stem, shard, shards);

@@ -13,10 +13,10 @@
 
 static const pipe_element all[] = {
     PIPE_ELEMENT_BOOL, PIPE_ELEMENT_U8, PIPE_ELEMENT_I8, PIPE_ELEMENT_U16, PIPE_ELEMENT_I16, PIPE_ELEMENT_U32,
-    PIPE_ELEMENT_I32, PIPE_ELEMENT_U64, PIPE_ELEMENT_I64, PIPE_ELEMENT_F16, PIPE_ELEMENT_BF16, PIPE_ELEMENT_F32,
-    PIPE_ELEMENT_F64, PIPE_ELEMENT_F8_E5M2, PIPE_ELEMENT_F8_E4M3, PIPE_ELEMENT_F8_E5M2FNUZ,
-    PIPE_ELEMENT_F8_E4M3FNUZ, PIPE_ELEMENT_F8_E8M0, PIPE_ELEMENT_F4, PIPE_ELEMENT_F6_E2M3, PIPE_ELEMENT_F6_E3M2,
-    PIPE_ELEMENT_C64,
+    PIPE_ELEMENT_I32, PIPE_ELEMENT_U64, PIPE_ELEMENT_I64, PIPE_ELEMENT_F16, PIPE_ELEMENT_BF16,
+    PIPE_ELEMENT_F32, PIPE_ELEMENT_F64, PIPE_ELEMENT_F8_E5M2, PIPE_ELEMENT_F8_E4M3, PIPE_ELEMENT_F8_E5M2FNUZ,
+    PIPE_ELEMENT_F8_E4M3FNUZ, PIPE_ELEMENT_F8_E8M0, PIPE_ELEMENT_F4, PIPE_ELEMENT_F6_E2M3,
+    PIPE_ELEMENT_F6_E3M2, PIPE_ELEMENT_C64,
 };
 
 typedef struct range {
@@ -38,7 +38,8 @@ static bool whole(const json_t *j, uint64_t *out)
     return true;
 }
 
-static pipe_status parse_dtype(const char *file, const char *name, const json_t *j, pipe_element *out, pipe_error *err)
+static pipe_status parse_dtype(const char *file, const char *name, const json_t *j, pipe_element *out,
+                               pipe_error *err)
 {
     const char *text = json_string_value(j);
     for (size_t k = 0; text && k < sizeof all / sizeof all[0]; k++)
@@ -50,20 +51,21 @@ static pipe_status parse_dtype(const char *file, const char *name, const json_t 
                      text ? text : "(not a string)", text ? "\"" : "");
 }
 
-static pipe_status parse_shape(const char *file, const char *name, const json_t *j, pipe_shape *out, pipe_error *err)
+static pipe_status parse_shape(const char *file, const char *name, const json_t *j, pipe_shape *out,
+                               pipe_error *err)
 {
     pipe_shape shape = {0};
     if (!json_is_array(j))
         return pipe_fail(err, PIPE_EFORMAT, "%s: \"%s\": shape is not a list", file, name);
     if (json_array_size(j) > PIPE_MAX_RANK)
-        return pipe_fail(err, PIPE_EUNSUPPORTED, "%s: \"%s\": %zu dimensions, at most %d are read", file, name,
-                         json_array_size(j), PIPE_MAX_RANK);
+        return pipe_fail(err, PIPE_EUNSUPPORTED, "%s: \"%s\": %zu dimensions, at most %d are read", file,
+                         name, json_array_size(j), PIPE_MAX_RANK);
     shape.rank = (uint32_t)json_array_size(j);
     for (uint32_t k = 0; k < shape.rank; k++) {
         uint64_t d;
         if (!whole(json_array_get(j, k), &d))
-            return pipe_fail(err, PIPE_EFORMAT, "%s: \"%s\": shape[%u] is not a whole number of 0 or more", file, name,
-                             k);
+            return pipe_fail(err, PIPE_EFORMAT, "%s: \"%s\": shape[%u] is not a whole number of 0 or more",
+                             file, name, k);
         shape.dim[k] = (int64_t)d;
     }
     *out = shape;
@@ -75,26 +77,30 @@ static pipe_status parse_entry(const char *file, const char *name, const json_t 
 {
     pipe_array a = {.size = sizeof a};
     if (!json_is_object(j))
-        return pipe_fail(err, PIPE_EFORMAT, "%s: \"%s\": not an object of dtype, shape and data_offsets", file, name);
+        return pipe_fail(err, PIPE_EFORMAT, "%s: \"%s\": not an object of dtype, shape and data_offsets",
+                         file, name);
     PIPE_TRY(parse_dtype(file, name, json_object_get(j, "dtype"), &a.element, err));
     PIPE_TRY(parse_shape(file, name, json_object_get(j, "shape"), &a.shape, err));
     if (json_object_size(j) != 3)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: \"%s\": has other members than dtype, shape and data_offsets", file,
-                         name);
+        return pipe_fail(err, PIPE_EFORMAT,
+                         "%s: \"%s\": has other members than dtype, shape and data_offsets", file, name);
     const json_t *offsets = json_object_get(j, "data_offsets");
     if (json_array_size(offsets) != 2 || !whole(json_array_get(offsets, 0), &where->begin) ||
         !whole(json_array_get(offsets, 1), &where->end) || where->begin > where->end)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: \"%s\": data_offsets are not two whole numbers, begin <= end", file,
-                         name);
+        return pipe_fail(err, PIPE_EFORMAT,
+                         "%s: \"%s\": data_offsets are not two whole numbers, begin <= end", file, name);
     if (where->end > size)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: truncated: \"%s\" ends at byte %" PRIu64 " of the data, %" PRIu64
+        return pipe_fail(err, PIPE_EFORMAT,
+                         "%s: truncated: \"%s\" ends at byte %" PRIu64 " of the data, %" PRIu64
                          " are there", file, name, where->end, size);
     size_t bytes;
     if (!pipei_array_bytes(a.element, &a.shape, &bytes))
-        return pipe_fail(err, PIPE_EFORMAT, "%s: \"%s\": its shape as %s overflows or does not fill whole bytes", file,
+        return pipe_fail(err, PIPE_EFORMAT,
+                         "%s: \"%s\": its shape as %s overflows or does not fill whole bytes", file,
                          name, pipe_element_name(a.element));
     if (bytes != where->end - where->begin)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: \"%s\": its shape as %s needs %zu bytes, data_offsets hold %" PRIu64,
+        return pipe_fail(err, PIPE_EFORMAT,
+                         "%s: \"%s\": its shape as %s needs %zu bytes, data_offsets hold %" PRIu64,
                          file, name, pipe_element_name(a.element), bytes, where->end - where->begin);
     a.bytes = bytes;
     a.data = bytes ? data + where->begin : NULL;
@@ -118,12 +124,13 @@ static pipe_status check_tiling(const char *file, range *r, size_t n, uint64_t s
         qsort(r, n, sizeof r[0], by_offset);
     for (size_t k = 0; k < n; at = r[k++].end)
         if (r[k].begin != at)
-            return pipe_fail(err, PIPE_EFORMAT, "%s: \"%s\" begins at byte %" PRIu64 " of the data, expected %" PRIu64
+            return pipe_fail(err, PIPE_EFORMAT,
+                             "%s: \"%s\" begins at byte %" PRIu64 " of the data, expected %" PRIu64
                              ": the arrays %s", file, r[k].name, r[k].begin, at,
                              r[k].begin < at ? "overlap" : "leave a hole");
     if (at != size)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: %" PRIu64 " bytes of data are there, the arrays take %" PRIu64, file,
-                         size, at);
+        return pipe_fail(err, PIPE_EFORMAT,
+                         "%s: %" PRIu64 " bytes of data are there, the arrays take %" PRIu64, file, size, at);
     return PIPE_OK;
 }
 
@@ -137,28 +144,29 @@ static pipe_status add_metadata(pipe_safetensors *f, const char *file, json_t *j
     json_object_foreach(j, key, value) {
         if (!json_is_string(value))
             return pipe_fail(err, PIPE_EFORMAT, "%s: __metadata__: \"%s\" is not a string", file, key);
-        f->metadata[f->metadata_count++] = (pipei_pair){pipe_strdup(key), pipe_strdup(json_string_value(value))};
+        f->metadata[f->metadata_count++] = (pipei_pair){pipe_strdup(key),
+            pipe_strdup(json_string_value(value))};
     }
     return PIPE_OK;
 }
 
 /* The header's JSON as an object. */
-static pipe_status load_header(const char *file, const unsigned char *p, size_t n, json_t **out, uint64_t *start,
-                               pipe_error *err)
+static pipe_status load_header(const char *file, const unsigned char *p, size_t n, json_t **out,
+                               uint64_t *start, pipe_error *err)
 {
     uint64_t length = 0;
     json_error_t reason;
     if (n < 8)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: truncated: a safetensors file has at least 8 bytes, this one %zu", file,
-                         n);
+        return pipe_fail(err, PIPE_EFORMAT,
+                         "%s: truncated: a safetensors file has at least 8 bytes, this one %zu", file, n);
     for (int k = 8; k-- > 0; )
         length = length << 8 | p[k];
     if (length > PIPEI_SAFETENSORS_HEADER_MAX)
         return pipe_fail(err, PIPE_EFORMAT, "%s: not a safetensors file: a header of %" PRIu64
                          " bytes is above the maximum %d", file, length, PIPEI_SAFETENSORS_HEADER_MAX);
     if (length > n - 8)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: truncated: the header needs %" PRIu64 " bytes, %zu are left", file,
-                         length, n - 8);
+        return pipe_fail(err, PIPE_EFORMAT, "%s: truncated: the header needs %" PRIu64 " bytes, %zu are left",
+                         file, length, n - 8);
     json_t *root = json_loadb((const char *)p + 8, (size_t)length, JSON_REJECT_DUPLICATES, &reason);
     if (!root)
         return pipe_fail(err, PIPE_EFORMAT, "%s: header, byte %d: %s", file, reason.position, reason.text);
@@ -193,7 +201,8 @@ pipe_status pipei_safetensors_add_file(pipe_safetensors *f, const char *file, co
                 PIPE_TRY(add_metadata(f, file, value, err));
             continue;
         }
-        PIPE_TRY(parse_entry(file, name, value, data, n - start, &f->arrays[f->count], &ranges[count++], err));
+        PIPE_TRY(parse_entry(file, name, value, data, n - start, &f->arrays[f->count], &ranges[count++],
+                             err));
         f->names[f->count++] = pipe_strdup(name);
     }
     return check_tiling(file, ranges, count, n - start, err);

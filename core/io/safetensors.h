@@ -27,7 +27,9 @@ PIPE_INTERNAL pipe_status pipei_safetensors_add_file(pipe_safetensors *f, const 
                                                      size_t n, bool metadata, pipe_error *err);
 PIPE_INTERNAL void pipei_safetensors_sort(pipe_safetensors *f);
 /* safetensors' index of shards: fills `f` with the arrays of all files. */
-PIPE_INTERNAL pipe_status pipei_safetensors_open_shards(pipe_safetensors *f, const char *path, pipe_error *err);
-PIPE_INTERNAL pipe_status pipei_safetensors_map(pipe_safetensors *f, const char *path, bool metadata, pipe_error *err);
+PIPE_INTERNAL pipe_status pipei_safetensors_open_shards(pipe_safetensors *f, const char *path,
+                                                        pipe_error *err);
+PIPE_INTERNAL pipe_status pipei_safetensors_map(pipe_safetensors *f, const char *path, bool metadata,
+                                                pipe_error *err);
 
 #endif

@@ -43,13 +43,15 @@ uint64_t pipei_stream_bound(const pipei_stream *s)
     if (!s->gzip)
         return s->size - s->at;
     const uint64_t left = s->size - (s->z.state ? (size_t)(s->z.next_in - s->bytes) : 0);
-    return left > UINT64_MAX / 2048 ? UINT64_MAX : left * 1032 + 65536;   /* and the window not yet given out */
+    /* and the window not yet given out */
+    return left > UINT64_MAX / 2048 ? UINT64_MAX : left * 1032 + 65536;
 }
 
 static pipe_status damaged(const pipei_stream *s, int code, pipe_error *err)
 {
     if (code == Z_BUF_ERROR)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: truncated: the gzip data end before their end mark", s->name);
+        return pipe_fail(err, PIPE_EFORMAT, "%s: truncated: the gzip data end before their end mark",
+                         s->name);
     if (code == Z_MEM_ERROR)
         return pipe_fail(err, PIPE_ENOMEM, "%s: no memory to inflate", s->name);
     return pipe_fail(err, PIPE_EFORMAT, "%s: damaged gzip data%s%s", s->name, s->z.msg ? ": " : "",

@@ -72,17 +72,21 @@ pipe_status pipei_wav_parse(const char *name, const void *bytes, size_t n, pipe_
                             pipe_error *err)
 {
     char text[16];
-    if (n < 12 || (memcmp(bytes, "RIFF", 4) != 0 && memcmp(bytes, "RIFX", 4) != 0 && memcmp(bytes, "RF64", 4) != 0) ||
+    if (n < 12 || (memcmp(bytes, "RIFF", 4) != 0 && memcmp(bytes, "RIFX", 4) != 0 &&
+                   memcmp(bytes, "RF64", 4) != 0) ||
         memcmp((const char *)bytes + 8, "WAVE", 4) != 0)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: not a WAV file: begins with %s, expected RIFF, a length and WAVE", name,
+        return pipe_fail(err, PIPE_EFORMAT,
+                         "%s: not a WAV file: begins with %s, expected RIFF, a length and WAVE", name,
                          pipei_bytes_text(bytes, n < 4 ? n : 4, text, sizeof text));
     memory m = {.read = bytes, .size = (sf_count_t)n};
     SF_INFO info = {0};
     PIPE_CLEANUP(close_sound) SNDFILE *s = sf_open_virtual(&io, SFM_READ, &info, &m);
     if (!s)
         return pipe_fail(err, PIPE_EFORMAT, "%s: %s", name, sf_strerror(NULL));
-    if (info.channels < 1 || info.channels > CHANNELS_MAX || info.samplerate < 1 || info.samplerate > RATE_MAX)
-        return pipe_fail(err, PIPE_EFORMAT, "%s: %d channels at %d frames per second; 1 to %d at 1 to %d are possible",
+    if (info.channels < 1 || info.channels > CHANNELS_MAX || info.samplerate < 1 ||
+        info.samplerate > RATE_MAX)
+        return pipe_fail(err, PIPE_EFORMAT,
+                         "%s: %d channels at %d frames per second; 1 to %d at 1 to %d are possible",
                          name, info.channels, info.samplerate, CHANNELS_MAX, RATE_MAX);
     /* The most compact coding that WAV knows has above one bit per sample. */
     if (info.frames < 0 || (uint64_t)info.frames > (uint64_t)n * 8)
@@ -133,11 +137,15 @@ pipe_status pipe_wav_write(const char *path, const pipe_array *sound, uint32_t r
     PIPE_TRY(pipei_array_check(sound, path, err));
     const pipe_shape *s = &sound->shape;
     const int64_t channels = s->rank == 2 ? s->dim[1] : 1;
-    if (sound->element != PIPE_ELEMENT_F32 || s->rank < 1 || s->rank > 2 || channels < 1 || channels > CHANNELS_MAX)
-        return pipe_fail(err, PIPE_ESHAPE, "%s: a sound is F32 [frames] or [frames, 1 to %d], not %s %s", path,
-                         CHANNELS_MAX, pipe_element_name(sound->element), pipe_shape_text(s, text, sizeof text));
+    if (sound->element != PIPE_ELEMENT_F32 || s->rank < 1 || s->rank > 2 || channels < 1 ||
+        channels > CHANNELS_MAX)
+        return pipe_fail(err, PIPE_ESHAPE, "%s: a sound is F32 [frames] or [frames, 1 to %d], not %s %s",
+                         path,
+                         CHANNELS_MAX, pipe_element_name(sound->element),
+                         pipe_shape_text(s, text, sizeof text));
     if (rate < 1 || rate > RATE_MAX)
-        return pipe_fail(err, PIPE_EINVAL, "%s: %u frames per second; 1 to %d are possible", path, rate, RATE_MAX);
+        return pipe_fail(err, PIPE_EINVAL, "%s: %u frames per second; 1 to %d are possible", path, rate,
+                         RATE_MAX);
     if (sound->bytes > UINT32_MAX - 4096)
         return pipe_fail(err, PIPE_EUNSUPPORTED, "%s: WAV holds less than 4 GiB", path);
     memory m = {0};

@@ -69,12 +69,15 @@ PIPE_API size_t pipe_array_count(const pipe_array *a);
  *  Integers and f64 are rounded to the nearest f32; BOOL is 0 or 1.
  *  Errors: PIPE_EINVAL        the range is not inside the array
  *          PIPE_EUNSUPPORTED  F6 and C64 */
-PIPE_API pipe_status pipe_array_f32(const pipe_array *a, size_t first, size_t count, float *out, pipe_error *err);
+PIPE_API pipe_status pipe_array_f32(const pipe_array *a, size_t first, size_t count, float *out,
+                                    pipe_error *err);
 /** The same to i32.
  *  Errors: also PIPE_EDOMAIN  a value is not whole or does not fit: which one is said */
-PIPE_API pipe_status pipe_array_i32(const pipe_array *a, size_t first, size_t count, int32_t *out, pipe_error *err);
+PIPE_API pipe_status pipe_array_i32(const pipe_array *a, size_t first, size_t count, int32_t *out,
+                                    pipe_error *err);
 /** The same to double: exact but for integers above 2^53. */
-PIPE_API pipe_status pipe_array_f64(const pipe_array *a, size_t first, size_t count, double *out, pipe_error *err);
+PIPE_API pipe_status pipe_array_f64(const pipe_array *a, size_t first, size_t count, double *out,
+                                    pipe_error *err);
 /** Whether the elements are whole numbers by type (BOOL, U8 ... I64). */
 PIPE_API bool pipe_array_is_integer(const pipe_array *a);
 /** Frees an array that a reader returned; NULL is fine. */
@@ -100,7 +103,8 @@ PIPE_API const pipe_array *pipe_safetensors_find(const pipe_safetensors *f, cons
 /** `__metadata__`; of several shards, the first one's.  NULL: no such key. */
 PIPE_API const char *pipe_safetensors_metadata(const pipe_safetensors *f, const char *key);
 /** Metadata by number, sorted by key: false behind the last. */
-PIPE_API bool pipe_safetensors_metadata_at(const pipe_safetensors *f, size_t k, const char **key, const char **value);
+PIPE_API bool pipe_safetensors_metadata_at(const pipe_safetensors *f, size_t k, const char **key,
+                                           const char **value);
 
 typedef struct pipe_safetensors_writer pipe_safetensors_writer;
 PIPE_API pipe_safetensors_writer *pipe_safetensors_writer_new(void);
@@ -143,8 +147,8 @@ PIPE_API const char *pipe_npz_name(const pipe_npz *z, size_t k);      /* without
 PIPE_API const pipe_array *pipe_npz_at(const pipe_npz *z, size_t k);  /* lives as long as z */
 PIPE_API const pipe_array *pipe_npz_find(const pipe_npz *z, const char *name);   /* NULL: none */
 /** Writes n arrays.  @param deflate  compress (slower) or store */
-PIPE_API pipe_status pipe_npz_write(const char *path, const char *const *names, const pipe_array *arrays, size_t n,
-                                    bool deflate, pipe_error *err);
+PIPE_API pipe_status pipe_npz_write(const char *path, const char *const *names, const pipe_array *arrays,
+                                    size_t n, bool deflate, pipe_error *err);
 
 /* ---- IDX, the format of MNIST ---- */
 /** Gzip is recognised by content.  Elements are made little-endian. */
@@ -176,8 +180,8 @@ PIPE_API pipe_status pipe_table_numbers(const pipe_table *t, size_t column, doub
 /** Writes rows x columns numbers (row-major), each with the fewest digits that
  *  read back to the same double; NaN is an empty field.
  *  @param names  of the columns; NULL: no first line of names */
-PIPE_API pipe_status pipe_csv_write(const char *path, const char *const *names, const double *values, size_t rows,
-                                    size_t columns, pipe_error *err);
+PIPE_API pipe_status pipe_csv_write(const char *path, const char *const *names, const double *values,
+                                    size_t rows, size_t columns, pipe_error *err);
 
 /* ---- pictures ---- */
 /** Text of a PNG file. */
@@ -214,7 +218,8 @@ PIPE_API void pipe_bytes_to_f32(const uint8_t *x, size_t count, double low, doub
 PIPE_API pipe_status pipe_wav_read(const char *path, pipe_array **out, uint32_t *rate, pipe_error *err);
 /** Writes F32 [frames] or [frames, channels] as 32-bit float WAV (values are not clipped).
  *  @param rate  frames per second, 1 to 768,000 */
-PIPE_API pipe_status pipe_wav_write(const char *path, const pipe_array *sound, uint32_t rate, pipe_error *err);
+PIPE_API pipe_status pipe_wav_write(const char *path, const pipe_array *sound, uint32_t rate,
+                                    pipe_error *err);
 
 #ifdef __cplusplus
 }

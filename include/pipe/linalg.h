@@ -21,8 +21,8 @@ extern "C" {
  * @param mean        [d], written
  * @param covariance  [d, d], written; unbiased (divided by n - 1), symmetric
  * Errors: PIPE_EDOMAIN  a value is NaN or infinite: row and column are said */
-PIPE_API pipe_status pipe_mean_covariance(const float *x, size_t n, size_t d, double *mean, double *covariance,
-                                          pipe_error *err);
+PIPE_API pipe_status pipe_mean_covariance(const float *x, size_t n, size_t d, double *mean,
+                                          double *covariance, pipe_error *err);
 
 /** Eigendecomposition A = V diag(w) V' of a symmetric matrix.
  *

@@ -151,7 +151,8 @@ static const struct {
 
 Test(base, nearest)
 {
-    static const char *const names[] = {"steps", "sampler.ddim", "sampler.ddpm", "sampler.dpmpp-2m", "lr", NULL};
+    static const char *const names[] = {"steps", "sampler.ddim", "sampler.ddpm", "sampler.dpmpp-2m", "lr",
+        NULL};
     for (size_t k = 0; k < sizeof nearest_cases / sizeof nearest_cases[0]; k++) {
         const char *got = pipe_nearest(nearest_cases[k].word, names, 6), *want = nearest_cases[k].expected;
         cr_expect(want ? got && strcmp(got, want) == 0 : !got, "%s: \"%s\" gave %s", nearest_cases[k].why,
@@ -206,8 +207,8 @@ Test(base, sha256_of_a_file)
     pipe_sha256_finish(h, of_memory);
     cr_expect_str_eq(of_file, of_memory);
     check_failure(pipe_sha256_file(folder, of_file, &err), PIPE_EIO, &err, "directory", "a folder");
-    check_failure(pipe_sha256_file("/nonexistent/x", of_file, &err), PIPE_ENOTFOUND, &err, "/nonexistent/x|No such",
-                  "absent");
+    check_failure(pipe_sha256_file("/nonexistent/x", of_file, &err), PIPE_ENOTFOUND, &err,
+                  "/nonexistent/x|No such", "absent");
 }
 
 Test(base, hash64_never_changes)

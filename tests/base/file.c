@@ -40,10 +40,11 @@ Test(file, read_write)
     size_t n;
     MUST(pipei_file_read(path, 11, &data, &n, &err));     /* exactly the limit */
     pipe_free(data);
-    check_failure(pipei_file_read(path, 10, &data, &n, &err), PIPE_EFORMAT, &err, "11 bytes|limit of 10", "limit");
+    check_failure(pipei_file_read(path, 10, &data, &n, &err), PIPE_EFORMAT, &err, "11 bytes|limit of 10",
+                  "limit");
     check_failure(pipei_file_read(folder, 10, &data, &n, &err), PIPE_EIO, &err, "is a folder", "folder");
-    check_failure(pipei_file_read("/dev/zero", 100000, &data, &n, &err), PIPE_EFORMAT, &err, "/dev/zero|100000",
-                  "endless");
+    check_failure(pipei_file_read("/dev/zero", 100000, &data, &n, &err), PIPE_EFORMAT, &err,
+                  "/dev/zero|100000", "endless");
 }
 
 Test(file, read_of_a_pipe_has_the_limit_too)
@@ -145,8 +146,8 @@ Test(file, targets_that_are_refused)
 {
     for (size_t k = 0; k < sizeof refused / sizeof refused[0]; k++) {
         pipe_error err = PIPE_ERROR_INIT;
-        check_failure(pipei_file_write(refused[k].path, "x", 1, &err), refused[k].status, &err, refused[k].parts,
-                      refused[k].path);
+        check_failure(pipei_file_write(refused[k].path, "x", 1, &err), refused[k].status, &err,
+                      refused[k].parts, refused[k].path);
     }
     struct stat info;
     cr_expect(stat("/dev/null", &info) == 0 && S_ISCHR(info.st_mode));
@@ -156,7 +157,8 @@ Test(file, leftovers_of_the_dead_go_those_of_the_living_stay)
 {
     pipe_error err = PIPE_ERROR_INIT;
     PIPE_CLEANUP(folder_drop) char *folder = folder_make();
-    PIPE_CLEANUP(pipe_free_ptr) char *dead = pipei_path_join(folder, "dead"), *path = pipei_path_join(folder, "a");
+    PIPE_CLEANUP(pipe_free_ptr) char *dead = pipei_path_join(folder, "dead"),
+        *path = pipei_path_join(folder, "a");
     const pid_t child = fork();
     if (child == 0) {
         pipei_writer *w;
@@ -192,7 +194,8 @@ Test(file, folders)
     MUST(pipei_make_folders(deep, &err));
     cr_expect(pipei_is_folder(deep));
     put(file, "1");
-    check_failure(pipei_make_folders(file, &err), PIPE_EEXIST, &err, "x/file|not a folder", "a file is there");
+    check_failure(pipei_make_folders(file, &err), PIPE_EEXIST, &err, "x/file|not a folder",
+                  "a file is there");
     cr_expect_neq(pipei_make_folders(below, &err), PIPE_OK);
     PIPE_CLEANUP(pipei_listing_free) pipei_listing list = {0};
     MUST(pipei_list_folder(top, &list, &err));
@@ -240,7 +243,8 @@ Test(file, maps)
 static const struct {
     const char *folder, *name, *joined;
 } joins[] = {
-    {"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"a", "/b", "/b"}, {"", "b", "b"}, {NULL, "b", "b"}, {"/", "b", "/b"},
+    {"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"a", "/b", "/b"}, {"", "b", "b"}, {NULL, "b", "b"},
+        {"/", "b", "/b"},
 };
 
 static const struct {

@@ -135,13 +135,16 @@ Test(linalg, what_cannot_be)
 {
     pipe_error err = PIPE_ERROR_INIT;
     double a[4] = {1, 0, 2, 1}, w[2], out = 7;
-    check_failure(pipe_cholesky(a, 2, &err), PIPE_EDOMAIN, &err, "not positive definite|minor 2", "indefinite");
+    check_failure(pipe_cholesky(a, 2, &err), PIPE_EDOMAIN, &err, "not positive definite|minor 2",
+                  "indefinite");
     double nan[4] = {1, 0, NAN, 1};
     check_failure(pipe_eigen_symmetric(nan, 2, true, w, &err), PIPE_EDOMAIN, &err, "nan", "NaN");
     check_failure(pipe_frechet_distance(nan, a, nan, a, 1, &out, NULL), PIPE_OK, &err, "", "finite 1 x 1");
-    check_failure(pipe_frechet_distance(a, nan, a, a, 2, &out, &err), PIPE_EDOMAIN, &err, "first covariance|nan", "NaN");
+    check_failure(pipe_frechet_distance(a, nan, a, a, 2, &out, &err), PIPE_EDOMAIN, &err,
+                  "first covariance|nan", "NaN");
     check_failure(pipe_eigen_symmetric(a, 0, true, w, &err), PIPE_EINVAL, &err, "size 0", "empty");
     const float x[4] = {1, 2, INFINITY, 4};
-    check_failure(pipe_mean_covariance(x, 2, 2, w, a, &err), PIPE_EDOMAIN, &err, "sample 1, feature 0|inf", "infinite");
+    check_failure(pipe_mean_covariance(x, 2, 2, w, a, &err), PIPE_EDOMAIN, &err, "sample 1, feature 0|inf",
+                  "infinite");
     check_failure(pipe_mean_covariance(x, 1, 2, w, a, &err), PIPE_EINVAL, &err, "at least 2", "one sample");
 }

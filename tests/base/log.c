@@ -42,7 +42,8 @@ static const struct {
     {"", "error: fit: e1\nwarn: w\nfit: i\n", "info by default"},
     {"error", "error: fit: e1\n", "only errors"},
     {"info,graph:debug", "error: fit: e1\nwarn: w\nfit: i\ndebug: graph: d\n", "one part in detail"},
-    {"error,graph:trace", "error: fit: e1\ndebug: graph: d\ntrace: graph.parse: t\n", "a rule covers what is under it"},
+    {"error,graph:trace", "error: fit: e1\ndebug: graph: d\ntrace: graph.parse: t\n",
+        "a rule covers what is under it"},
     {"trace,graph:error,graph.parse:trace", "error: fit: e1\nwarn: w\nfit: i\ntrace: graph.parse: t\n",
      "the longest rule wins"},
     {"error,gra:trace", "error: fit: e1\n", "a rule is not a prefix of letters"},
@@ -80,7 +81,8 @@ Test(log, wrong_rules_change_nothing)
     pipe_error err = PIPE_ERROR_INIT;
     unsetenv("PIPE_LOG");
     MUST(pipei_log_set_rules("error", &err));
-    check_failure(pipei_log_set_rules("trace,graph:loud", &err), PIPE_EINVAL, &err, "loud|trace", "unknown level");
+    check_failure(pipei_log_set_rules("trace,graph:loud", &err), PIPE_EINVAL, &err, "loud|trace",
+                  "unknown level");
     check_failure(pipei_log_set_rules(":info", &err), PIPE_EINVAL, &err, ":info", "no name");
     cr_expect_eq(pipei_log_level(), PIPE_LOG_ERROR);
 }
