@@ -26,9 +26,10 @@ typedef struct pipei_node {
     const char *name;            /* anonymous ones: "ddpm.schedule" (owner.input) */
     bool anonymous;
     const pipei_plugin *plugin;
-    const char *kind;            /* of what the bare name means: components: plugin kind; steps: of the first output */
+    const char *kind;            /* of what the bare name means: a component's own, a step's first output's */
     pipei_position at;
     size_t index;                /* in pipei_graph.node: topological order, else as written */
+    size_t written;              /* position among the nodes as written; anonymous ones behind all others */
 
     /* parallel to plugin->meta.params / .inputs (counted up to their ends) */
     size_t n_params, n_inputs;
@@ -75,7 +76,9 @@ typedef struct pipei_diagnostic {
     pipei_position at;
     const char *message;         /* "solver.steps: 2000 is above the maximum 1000" */
     const char *help;            /* may be NULL */
+    const char *note;            /* "included from main.yaml:2:10"; may be NULL */
     const char *source_line;     /* may be NULL */
+    size_t order;                /* of the file, in the order of reading: diagnostics are sorted by it */
 } pipei_diagnostic;
 
 typedef struct pipei_diagnostics {
@@ -95,16 +98,18 @@ PIPE_INTERNAL pipe_status pipei_graph_load(const char *path, const char *const *
                                            pipe_error *err);
 PIPE_INTERNAL pipe_status pipei_graph_load_text(const char *text, size_t length, const char *name,
                                                 const char *const *overrides, size_t n_overrides,
-                                                pipei_registry *reg, pipei_graph **out, pipei_diagnostics *diag,
-                                                pipe_error *err);
+                                                pipei_registry *reg, pipei_graph **out,
+                                                pipei_diagnostics *diag, pipe_error *err);
 PIPE_INTERNAL void pipei_graph_free(pipei_graph *g);
 /* Everything explicit: enough to repeat the run.  Parses to the same graph. */
 PIPE_INTERNAL void pipei_graph_resolved(const pipei_graph *g, pipe_text *out);
 PIPE_INTERNAL void pipei_graph_dot(const pipei_graph *g, pipe_text *out);
 PIPE_INTERNAL const pipei_node *pipei_graph_find(const pipei_graph *g, const char *name);
-/* Number of sweep members (1 without a sweep), and the overrides of member k. */
+/* Number of sweep members (1 without a sweep), and the overrides of member k.  An
+ * axis whose target an override sets is none any more, so a member has no axes. */
 PIPE_INTERNAL size_t pipei_graph_members(const pipei_graph *g);
-PIPE_INTERNAL size_t pipei_graph_member_overrides(const pipei_graph *g, size_t k, const char **out);  /* n_axes texts */
+/* Writes n_axes texts, which live as long as the graph. */
+PIPE_INTERNAL size_t pipei_graph_member_overrides(const pipei_graph *g, size_t k, const char **out);
 /* The JSON Schema of pipelines, from the registry. */
 PIPE_INTERNAL pipe_status pipei_graph_schema(pipei_registry *reg, pipe_text *out, pipe_error *err);
 

@@ -29,6 +29,9 @@ typedef struct pipei_broken {
  * (only when the library runs from its build tree). */
 PIPE_INTERNAL pipe_status pipei_registry_open(const char *const *extra, pipei_registry **out, pipe_error *err);
 PIPE_INTERNAL void pipei_registry_close(pipei_registry *r);
+/* A registry of descriptors in memory, sorted by kind, then name; `plugins` is
+ * borrowed.  Nothing of it can be loaded: for tests and fuzzing of the language. */
+PIPE_INTERNAL pipei_registry *pipei_registry_of(const pipei_plugin *plugins, size_t n);
 PIPE_INTERNAL size_t pipei_registry_count(const pipei_registry *r);
 PIPE_INTERNAL const pipei_plugin *pipei_registry_at(const pipei_registry *r, size_t k);    /* by kind, then name */
 PIPE_INTERNAL const pipei_plugin *pipei_registry_find(const pipei_registry *r, const char *name);
