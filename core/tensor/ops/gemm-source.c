@@ -85,14 +85,14 @@ void pipei_tile_words_make(pipei_tile_words *w, pipei_tile t, const char *row_fo
     for (uint32_t j = 0; j < t.vectors; j++)
         pipe_text_addf(&w->text[STEP], "const %s b%u = vload%u(0, b + %u);\n", v, j, t.width, j * t.width);
     for (uint32_t i = 0; i < t.rows; i++) {
-        pipe_text_addf(&w->text[STEP], "{ const %s s = (%s)(", v, v);
+        pipe_text_addf(&w->text[STEP], "{ const %s scalar = (%s)(", v, v);
         #pragma GCC diagnostic push
         #pragma GCC diagnostic ignored "-Wformat-nonliteral"
         pipe_text_addf(&w->text[STEP], row_format, i);
         #pragma GCC diagnostic pop
         pipe_text_add(&w->text[STEP], ");");
         for (uint32_t j = 0; j < t.vectors; j++)
-            pipe_text_addf(&w->text[STEP], " c%u_%u = fma(s, b%u, c%u_%u);", i, j, j, i, j);
+            pipe_text_addf(&w->text[STEP], " c%u_%u = fma(scalar, b%u, c%u_%u);", i, j, j, i, j);
         pipe_text_add(&w->text[STEP], " }\n");
     }
     /* A loop that is not unrolled: the epilogue, which may be long, appears twice, not rows * vectors times. */
