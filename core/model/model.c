@@ -362,6 +362,14 @@ size_t pipe_model_weights(const pipe_model *m, const pipe_weight_info **out)
     return m->state == MODEL_BUILT ? m->n_trainable : 0;
 }
 
+pipe_tensor *pipe_model_buffer_at(const pipe_model *m, size_t k, const char **name)
+{
+    if (m->state != MODEL_BUILT || k >= m->n_weights - m->n_trainable)
+        return NULL;
+    *name = m->weight[m->n_trainable + k].name;
+    return m->weight[m->n_trainable + k].leaf;
+}
+
 int64_t pipe_model_count(const pipe_model *m)
 {
     return m->state == MODEL_BUILT ? m->count : 0;
@@ -452,7 +460,10 @@ pipe_tensor *pipe_tap(pipe_model *m, const char *name, pipe_tensor *value)
 
 void pipe_model_tap(pipe_model *m, const char *name, pipe_tensor **slot)
 {
-    tap_entry(m, name)->slot = slot;
+    model_tap *t = tap_entry(m, name);
+
+    t->slot = slot;
+    t->seen = slot ? false : t->seen; /* a request is answered by the calls after it */
 }
 
 pipe_status pipe_model_tap_check(pipe_model *m, pipe_error *err)

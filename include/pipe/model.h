@@ -95,6 +95,8 @@ PIPE_API bool pipe_model_built(const pipe_model *m);
 PIPE_API pipe_status pipe_model_build_begin(pipe_model *m, pipe_error *err);
 PIPE_API pipe_status pipe_model_build_end(pipe_model *m, pipe_error *err);
 PIPE_API size_t pipe_model_weights(const pipe_model *m, const pipe_weight_info **out);
+/** Buffer k by name: a leaf; NULL past the end. */
+PIPE_API pipe_tensor *pipe_model_buffer_at(const pipe_model *m, size_t k, const char **name);
 PIPE_API int64_t pipe_model_count(const pipe_model *m);        /* elements of the slab, padding included */
 PIPE_API int64_t pipe_model_parameters(const pipe_model *m);   /* trainable numbers */
 /** The slab, [count] f32: a leaf.  Weights lie in the order of their names and begin

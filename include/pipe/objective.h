@@ -4,6 +4,7 @@
 #define PIPE_OBJECTIVE_H
 
 #include <pipe/dataset.h>
+#include <pipe/denoiser.h>
 #include <pipe/model.h>
 
 #ifdef __cplusplus
@@ -22,6 +23,20 @@ typedef struct pipe_objective_api {
 PIPE_API pipe_status pipe_objective_declare(pipe_objective *o, pipe_object *model, const pipe_dataset_info *data,
                                             pipe_error *err);
 PIPE_API pipe_tensor *pipe_objective_loss(pipe_objective *o, pipe_object *model, pipe_batch *batch);
+
+/* ---- what objectives that train denoisers share ---- */
+/** Checks that `model` is a denoiser, that `data` (may be NULL: no checks) has a
+ *  field "x" and, for a model with classes, a field "label" of no more classes; then
+ *  declares what the model will have learned. */
+PIPE_API pipe_status pipe_denoising_declare(pipe_object *model, const pipe_dataset_info *data,
+                                            pipe_prediction predicts, pipe_schedule *schedule, pipe_error *err);
+/** The batch's labels as the model takes them: i32 [n], -1 with probability
+ *  `dropout` (for classifier-free guidance).  NULL for a model without classes. */
+PIPE_API pipe_tensor *pipe_denoising_labels(pipe_denoiser *model, pipe_batch *b, double dropout);
+/** A number in (0, 1) per row, [batch size], keyed by (purpose, step, row).  Stratified:
+ *  row r lies at (r + u) / n, with one u for the whole batch (Kingma et al. 2021,
+ *  arXiv:2107.00630, appendix I.1): each is uniform, the batch covers the range. */
+PIPE_API void pipe_batch_uniform(const pipe_batch *b, const char *purpose, bool stratified, double *u);
 
 /** One update of a flat vector of weights. */
 typedef struct pipe_update {

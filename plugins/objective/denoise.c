@@ -1,0 +1,142 @@
+/* Denoising: noise a sample to a random level, predict the noise, the clean
+ * sample or a mixture of both (Ho et al. 2020, arXiv:2006.11239, algorithm 1;
+ * v: Salimans and Ho 2022, arXiv:2202.00512, appendix D). */
+#include <pipe/pipe.h>
+
+#include <math.h>
+
+enum { NONE, MIN_SNR, TRUNCATED_SNR, SNR_PLUS_1 };
+
+static const char *const predictions[] = {"eps", "x0", "v", NULL};
+static const pipe_prediction prediction_of[] = {PIPE_PREDICT_EPS, PIPE_PREDICT_X0, PIPE_PREDICT_V};
+static const char *const weightings[] = {"none", "min-snr", "truncated-snr", "snr+1", NULL};
+
+typedef struct {
+    pipe_schedule *schedule;
+    int64_t predict, weighting;
+    double gamma, label_dropout;
+    bool stratified;
+} state;
+
+static const pipe_input inputs[] = {
+    PIPE_INPUT_DEFAULT(state, schedule, PIPE_KIND_SCHEDULE, "cosine", "noise levels to train at"),
+    PIPE_INPUT_END};
+
+static const pipe_param params[] = {
+    PIPE_CHOICE(
+        state, predict, "v", predictions,
+        "what the network learns: eps (the noise; weak at high noise), x0 (the clean sample; weak at low "
+        "noise), v (alpha eps - sigma x0; even)"),
+    PIPE_CHOICE(
+        state, weighting, "none", weightings,
+        "of noise levels in the loss: none (as predicted), or as a weight of the error in x0: min-snr "
+        "(capped at gamma: Hang et al. 2023), truncated-snr (at least 1), snr+1"),
+    PIPE_FLOAT(state, gamma, 5.0, 0.01, 1e6, NULL, "cap of min-snr; higher gives low noise more weight"),
+    PIPE_FLOAT(
+        state, label_dropout, 0.1, 0.0, 1.0, NULL,
+        "share of samples trained without their label; guidance needs about 0.1, 0 learns the labels only"),
+    PIPE_BOOL(state, stratified, true,
+              "spread the levels of a batch evenly instead of drawing each alone: the loss varies less"),
+    PIPE_PARAM_END};
+
+static pipe_status declare(void *self, pipe_object *model, const pipe_dataset_info *data, pipe_error *err)
+{
+    const state *st = self;
+
+    return pipe_denoising_declare(model, data, prediction_of[st->predict], st->schedule, err);
+}
+
+/* Training levels: the schedule's own steps where it has some. */
+static pipe_status draw_times(const state *st, const pipe_batch *b, double *t, pipe_error *err)
+{
+    pipe_schedule_info info;
+
+    PIPE_TRY(pipe_schedule_describe(st->schedule, &info, err));
+    pipe_batch_uniform(b, "time", st->stratified, t);
+    for (int64_t r = 0; r < pipe_batch_size(b); r++) {
+        if (info.discrete > 0)
+            t[r] = fmin(floor(t[r] * (double)info.discrete) + 1.0, (double)info.discrete) /
+                   (double)info.discrete;
+        else
+            t[r] = info.t_min + t[r] * (info.t_max - info.t_min);
+    }
+    return PIPE_OK;
+}
+
+/* Weight of the squared error of what is predicted.  With e the error of x0, that of
+ * eps is alpha / sigma e and that of v (alpha^2 + sigma^2) / sigma e. */
+static double weight_at(const state *st, double t)
+{
+    const pipe_schedule_point p = pipe_schedule_at(st->schedule, t);
+    const double a2 = p.alpha * p.alpha, s2 = fmax(p.sigma * p.sigma, 1e-12), snr = a2 / s2;
+    const double in_x0 = st->weighting == MIN_SNR         ? fmin(snr, st->gamma)
+                         : st->weighting == TRUNCATED_SNR ? fmax(snr, 1.0)
+                                                          : snr + 1.0;
+
+    switch (prediction_of[st->predict]) {
+    case PIPE_PREDICT_EPS:
+        return in_x0 / fmax(snr, 1e-12);
+    case PIPE_PREDICT_V:
+        return in_x0 * s2 / ((a2 + s2) * (a2 + s2));
+    default:
+        return in_x0;
+    }
+}
+
+static pipe_tensor *target(const state *st, const pipe_level *l, pipe_tensor *x0, pipe_tensor *eps)
+{
+    switch (prediction_of[st->predict]) {
+    case PIPE_PREDICT_EPS:
+        return eps;
+    case PIPE_PREDICT_V:
+        return pipe_sub(pipe_mul(pipe_per_sample(l->alpha, eps), eps),
+                        pipe_mul(pipe_per_sample(l->sigma, x0), x0));
+    default:
+        return x0;
+    }
+}
+
+static pipe_tensor *weighted(const state *st, pipe_batch *b, const double *t, pipe_tensor *got,
+                             pipe_tensor *want)
+{
+    const int64_t n = pipe_batch_size(b);
+    PIPE_CLEANUP(pipe_free_ptr) float *w = pipe_alloc_array((size_t)n, sizeof *w);
+
+    if (st->weighting == NONE)
+        return pipe_mse(got, want);
+    for (int64_t r = 0; r < n; r++)
+        w[r] = (float)weight_at(st, t[r]);
+    pipe_tensor *weight = pipe_from_f32(pipe_batch_engine(b), PIPE_SHAPE(n), w);
+    return pipe_mean_all(pipe_mul(pipe_per_sample(weight, got), pipe_square(pipe_sub(got, want))));
+}
+
+static pipe_tensor *loss(void *self, pipe_object *model, pipe_batch *b)
+{
+    const state *st = self;
+    PIPE_CLEANUP(pipe_free_ptr) double *t = pipe_alloc_array((size_t)pipe_batch_size(b), sizeof *t);
+    pipe_condition condition = {.size = sizeof condition};
+    pipe_error err = PIPE_ERROR_INIT;
+    pipe_tensor *x0 = pipe_batch_need(b, "x");
+
+    if (draw_times(st, b, t, &err) != PIPE_OK)
+        return pipe_poison(pipe_batch_engine(b), err.status, "%s", err.message);
+    const pipe_level level = pipe_level_of(st->schedule, pipe_batch_engine(b), t, pipe_batch_size(b));
+    pipe_tensor *eps = pipe_randn(pipe_batch_engine(b), *pipe_tensor_shape(x0), pipe_batch_key(b, "noise"));
+    condition.labels = pipe_denoising_labels(model, b, st->label_dropout);
+    pipe_tensor *got = pipe_denoise(model, pipe_diffuse(&level, x0, eps), &level, &condition);
+    return weighted(st, b, t, got, target(st, &level, x0, eps));
+}
+
+PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
+    PIPE_ABI(PIPE_KIND_OBJECTIVE),
+    .name = "objective.denoise",
+    .version = "1.0.0",
+    .licence = "MIT",
+    .summary = "mean squared error of predicted noise, data or v",
+    .citation = "arXiv:2006.11239",
+    .example = "ddpm: {plugin: objective.denoise, schedule: cosine, predict: v}",
+    .params = params,
+    .inputs = inputs,
+    .state_size = sizeof(state),
+    .objective = {.declare = declare, .loss = loss},
+};
