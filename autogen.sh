@@ -36,6 +36,16 @@ find_sorted() { find "$@" | LC_ALL=C sort; }
         printf '%s_LDFLAGS = $(PLUGIN_LDFLAGS)\n%s_LIBADD = $(PLUGIN_LIBADD)\n\n' "$id" "$id" |
             sed "s/\\(plugins_[A-Za-z0-9_]*_la\\)/$id/"
     done
+
+    # tests/plugins/<name>.c: shared objects, good and broken, that the tests load
+    echo 'if TESTS_ENABLED'
+    for p in $(find_sorted tests/plugins -name '*.c'); do
+        name=$(basename "$p" .c)
+        id=tests_plugins_$(printf '%s' "$name" | tr -c 'A-Za-z0-9\n' _)_la
+        printf 'check_LTLIBRARIES += tests/plugins/%s.la\n' "$name"
+        printf '%s_SOURCES = %s\n%s_LDFLAGS = $(TEST_PLUGIN_LDFLAGS)\n\n' "$id" "$p" "$id"
+    done
+    echo 'endif'
 } > sources.mk.tmp
 if cmp -s sources.mk.tmp sources.mk; then
     rm sources.mk.tmp

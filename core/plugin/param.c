@@ -89,7 +89,7 @@ bool pipei_parse_double(const char *text, double *out)
     locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     const double v = strtod_l(text, NULL, c);
     freelocale(c);
-    if (!isfinite(v))                         /* overflow; an underflow to 0 is what was meant */
+    if (!isfinite(v)) /* overflow; an underflow to 0 is what was meant */
         return false;
     *out = v;
     return true;
@@ -117,7 +117,7 @@ static pipe_status parse_int(const char *s, int64_t *out, pipe_error *err)
         return pipe_fail(err, PIPE_EINVAL, "\"%s\" is not an integer", s);
     }
     errno = 0;
-    const long long v = strtoll(s, NULL, 10);      /* decimal always: 08 is 8 */
+    const long long v = strtoll(s, NULL, 10); /* decimal always: 08 is 8 */
     if (errno == ERANGE)
         return pipe_fail(err, PIPE_EINVAL, "%s does not fit 64 bits", s);
     *out = v;
@@ -186,12 +186,9 @@ static pipe_status parse_scalar(const pipe_param *p, const char *s, scalar *out,
     case PIPE_TYPE_FLOAT:
         PIPE_TRY(parse_float(s, &out->f, err));
         return check_range(p, s, (long double)out->f, err);
-    case PIPE_TYPE_CHOICE:
-        return parse_choice(p, s, &out->i, err);
+    case PIPE_TYPE_CHOICE: return parse_choice(p, s, &out->i, err);
     case PIPE_TYPE_STRING:
-    case PIPE_TYPE_PATH:
-        out->s = s;
-        return PIPE_OK;
+    case PIPE_TYPE_PATH: out->s = s; return PIPE_OK;
     default:
         return pipe_fail(err, PIPE_EPLUGIN, "parameter \"%s\" is of unknown type %d", p->name, (int)p->type);
     }
@@ -262,7 +259,8 @@ static pipe_status check_form(const pipe_param *p, const pipei_given *v, pipe_er
     if (v->list == is_list(p->type))
         return PIPE_OK;
     if (v->list)
-        return pipe_fail(err, PIPE_EINVAL, "a list is given where one %s is wanted", pipei_param_type_name(p));
+        return pipe_fail(err, PIPE_EINVAL, "a list is given where one %s is wanted",
+                         pipei_param_type_name(p));
     return pipe_fail(err, PIPE_EINVAL, "\"%s\" is given where a %s is wanted: put it in brackets", v->text[0],
                      pipei_param_type_name(p));
 }
@@ -355,14 +353,12 @@ static void add_scalar(pipe_text *t, const pipe_param *p, const char *s)
     char number[NUMBER_TEXT];
     pipe_error err = PIPE_ERROR_INIT;
     scalar v;
-    if (parse_scalar(p, s, &v, &err) != PIPE_OK) {      /* not checked before: nothing to normalise */
+    if (parse_scalar(p, s, &v, &err) != PIPE_OK) { /* not checked before: nothing to normalise */
         pipe_text_add(t, s);
         return;
     }
     switch (element_of(p->type)) {
-    case PIPE_TYPE_INT:
-        pipe_text_addf(t, "%" PRId64, v.i);
-        break;
+    case PIPE_TYPE_INT: pipe_text_addf(t, "%" PRId64, v.i); break;
     case PIPE_TYPE_FLOAT:
         pipei_format_double(v.f, number, sizeof number);
         pipe_text_add(t, number);
@@ -373,8 +369,7 @@ static void add_scalar(pipe_text *t, const pipe_param *p, const char *s)
             break;
         }
         /* fallthrough */
-    default:
-        pipe_text_add(t, s);
+    default: pipe_text_add(t, s);
     }
 }
 

@@ -21,12 +21,13 @@ PIPE_INTERNAL pipei_given pipei_given_of_text(const pipe_param *p, const char *t
 /* Is it of the declared type, within range, one of the choices?  The message has
  * no location: "2000 is above the maximum 1000"; *item (may be NULL) is the offending list
  * element (0 for a scalar); help text for "help:" lines: pipei_param_describe(). */
-PIPE_INTERNAL pipe_status pipei_param_check(const pipe_param *p, const pipei_given *v, size_t *item, pipe_error *err);
+PIPE_INTERNAL pipe_status pipei_param_check(const pipe_param *p, const pipei_given *v, size_t *item,
+                                            pipe_error *err);
 /* Checked values into the state; strings and lists live in `a`.  v NULL: the default.
  * `state` is what p->offset counts from: the object's state for rows of the plugin
  * itself, the kind's common state for those that the kind adds (see pipei_plugin). */
-PIPE_INTERNAL pipe_status pipei_param_store(const pipe_param *p, const pipei_given *v, void *state, pipe_arena *a,
-                                            pipe_error *err);
+PIPE_INTERNAL pipe_status pipei_param_store(const pipe_param *p, const pipei_given *v, void *state,
+                                            pipe_arena *a, pipe_error *err);
 /* One text per value, whatever way it was written (1e-4 and 0.0001 give the same;
  * lists as [a, b]): what the cache key and resolved.yaml hold.  v NULL: the default
  * (of a required parameter: NULL).  A scalar string or path is the text itself,

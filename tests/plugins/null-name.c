@@ -1,0 +1,3 @@
+#include "minimal.h"
+
+PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {MINIMAL(NULL)};
