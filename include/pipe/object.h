@@ -33,7 +33,7 @@ typedef pipe_object pipe_schedule, pipe_denoiser, pipe_sampler, pipe_encoder, pi
 
 PIPE_API const char *pipe_object_kind(const pipe_object *o);
 PIPE_API const char *pipe_object_name(const pipe_object *o);      /* of the node it came from */
-PIPE_API const struct pipe_plugin *pipe_object_plugin(const pipe_object *o);  /* NULL for data */
+PIPE_API const struct pipe_plugin *pipe_object_plugin(const pipe_object *o);  /* of data: one that the core brings */
 PIPE_API void *pipe_object_state(const pipe_object *o);
 PIPE_API pipe_context *pipe_object_context(const pipe_object *o);
 PIPE_API pipe_object *pipe_object_ref(pipe_object *o);

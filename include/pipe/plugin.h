@@ -24,6 +24,8 @@
  *
  * Life of an object: state (state_size bytes, zeroed) -> inputs and parameters
  * written into it -> create() -> calls of the kind's functions -> destroy().
+ * destroy() is called after a failed create(), too: a create() may return at any
+ * point, and a destroy() must cope with what is still zero.
  * All on the thread that runs the pipeline.
  */
 #ifndef PIPE_PLUGIN_H

@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 /** Sets an output.  Takes a reference of its own.  Data sets and objects with
- *  weights can be yielded (they can be saved). */
+ *  weights can be yielded (they can be saved).  A step must yield all its outputs. */
 PIPE_API pipe_status pipe_yield(pipe_context *ctx, const char *output, pipe_object *value, pipe_error *err);
 
 /** A number that `expect:` can bound as NODE.NAME; the last one reported counts.  Not finite: PIPE_EDOMAIN. */
@@ -30,8 +30,9 @@ PIPE_API const char *pipe_context_summary(const pipe_context *ctx);
 
 /** Progress of this step; `detail` ("loss 0.123") may be NULL.  Cheap: call it every iteration. */
 PIPE_API void pipe_progress(pipe_context *ctx, uint64_t done, uint64_t total, const char *unit, const char *detail);
-/** True once a signal asked to stop (save a checkpoint, return PIPE_EINTERRUPTED),
- *  and once for each SIGUSR1 (*save only: save and go on). */
+/** True once a signal asked to stop: save a checkpoint, return PIPE_EINTERRUPTED.
+ *  *save (may be NULL) is true then, and once for each SIGUSR1, which asks for a
+ *  checkpoint alone: save and go on. */
 PIPE_API bool pipe_stop_requested(pipe_context *ctx, bool *save);
 
 /* ---- checkpoints of a long step ---- */
@@ -40,11 +41,13 @@ typedef struct pipe_saved {
     const char *name;
     pipe_tensor *tensor;
 } pipe_saved;
-/** Writes checkpoints/NODE/step-NNNNNNNN.safetensors, atomically; keeps the last two. */
+/** Writes checkpoints/NODE/step-NNNNNNNN.safetensors, atomically; keeps the last two.
+ *  What was reported and written to files so far is saved with it.  step >= 1. */
 PIPE_API pipe_status pipe_checkpoint_save(pipe_context *ctx, uint64_t step, const pipe_saved *items, size_t n,
                                           pipe_error *err);
 /** The newest checkpoint of this very step (same key) into the given leaves
- *  (shapes must fit); *step = 0 when there is none or --resume does not apply. */
+ *  (shapes must fit), with the numbers and files of that moment; *step = 0 when
+ *  there is none, or when the step is to be computed afresh (--force, --no-cache). */
 PIPE_API pipe_status pipe_checkpoint_load(pipe_context *ctx, uint64_t *step, const pipe_saved *items, size_t n,
                                           pipe_error *err);
 
