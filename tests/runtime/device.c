@@ -155,7 +155,7 @@ Test(device, memory_limit_of_the_environment)
 
 Test(device, an_engine_out_of_memory_goes_on)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_error err = PIPE_ERROR_INIT;
     pipe_tensor *x = test_leaf(e, PIPE_SHAPE(1000), 1), *big = NULL;
     pipei_device_limit_memory(pipei_engine_device(e), 1 << 20);

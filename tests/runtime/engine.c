@@ -28,7 +28,7 @@ static uint64_t launches_of_eval(pipe_engine *e)
 
 Test(engine, broadcasts)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *b = pipe_from_f32(e, PIPE_SHAPE(2, 1), (float[]){10, 20});
     expect(row_affine(row_add(three(e, 1, 2, 3), b), 2, 1), 6, (float[]){23, 25, 27, 43, 45, 47});
     pipei_engine_free(e);
@@ -36,7 +36,7 @@ Test(engine, broadcasts)
 
 Test(engine, lowered_ops_with_scratch_and_names_in_common)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *a = three(e, 1, 2, 3);
     pipe_tensor *r = row_reverse(row_add(a, a));
     expect(row_add(r, row_total(r)), 3, (float[]){18, 16, 14});
@@ -45,7 +45,7 @@ Test(engine, lowered_ops_with_scratch_and_names_in_common)
 
 Test(engine, integers)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     int32_t got[3];
     pipe_tensor *i = pipe_from_i32(e, PIPE_SHAPE(3), (int32_t[]){7, -8, 1 << 30});
     pipe_tensor *held = NULL;
@@ -62,7 +62,7 @@ Test(engine, integers)
 
 Test(engine, a_chain_is_one_launch)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *kept = NULL, *x = test_source(e, PIPE_SHAPE(1000003), 1);
     pipe_tensor *y = x;
     for (int k = 0; k < 6; k++)
@@ -85,7 +85,7 @@ Test(engine, a_chain_is_one_launch)
 
 Test(engine, several_results_of_one_chain_are_one_launch)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *a = NULL, *b = NULL, *x = three(e, 1, 2, 3);
     pipe_tensor *y = row_mul(x, x);
     pipe_keep(&a, y);
@@ -98,7 +98,7 @@ Test(engine, several_results_of_one_chain_are_one_launch)
 
 Test(engine, scalars_and_broadcasts_cost_no_launch)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *kept = NULL, *s = pipe_from_f32(e, PIPE_SCALAR, (float[]){4});
     pipe_tensor *row = three(e, 1, 2, 3);
     /* tanh of a scalar, spread twice, a constant: all inside the one kernel. */
@@ -112,7 +112,7 @@ Test(engine, scalars_and_broadcasts_cost_no_launch)
 
 Test(engine, views_cost_no_launch)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *kept = NULL;
     pipe_tensor *x = pipe_from_f32(e, PIPE_SHAPE(3, 2), (float[]){1, 2, 3, 4, 5, 6});
     pipe_keep(&kept, row_reverse(row_reshape(row_head(x, 1, 2), PIPE_SHAPE(4))));
@@ -123,7 +123,7 @@ Test(engine, views_cost_no_launch)
 
 Test(engine, equal_uses_are_computed_once)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *a = NULL, *b = NULL, *x = three(e, 1, 2, 3);
     pipe_keep(&a, row_reverse(row_tanh(x)));
     pipe_keep(&b, row_reverse(row_tanh(x)));
@@ -135,7 +135,7 @@ Test(engine, equal_uses_are_computed_once)
 
 Test(engine, what_nobody_wants_is_not_computed)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *kept = NULL, *x = three(e, 1, 2, 3);
     (void)row_reverse(row_reverse(x));
     (void)row_broken(x);
@@ -149,7 +149,7 @@ Test(engine, what_nobody_wants_is_not_computed)
 /* A use at another index keeps a value out of the kernel that computes it. */
 Test(engine, a_row_of_itself)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *x = pipe_from_f32(e, PIPE_SHAPE(2, 3), (float[]){1, 2, 3, 4, 5, 6});
     pipe_tensor *u = row_mul(x, x);
     pipe_tensor *first = row_spread(row_head(u, 0, 1), PIPE_SHAPE(2, 3));
@@ -159,7 +159,7 @@ Test(engine, a_row_of_itself)
 
 Test(engine, temporaries_share_memory)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     const int64_t n = 64 * 1024;
     pipe_tensor *kept = NULL, *y = test_source(e, PIPE_SHAPE(n), 3);
     for (int k = 0; k < 40; k++)
@@ -175,7 +175,7 @@ Test(engine, temporaries_share_memory)
 
 Test(engine, plans_are_found_again)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     for (int k = 0; k < 5; k++) {
         const float f = (float)k;
         pipe_tensor *x = three(e, f, f + 1, f + 2);
@@ -201,7 +201,7 @@ Test(engine, plans_are_found_again)
 
 Test(engine, zero_is_no_other_structure)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     for (int k = 0; k < 3; k++)
         expect(row_affine(three(e, 1, 2, 3), k, 0.0), 3,
                (float[]){(float)k, 2.0f * (float)k, 3.0f * (float)k});
@@ -211,7 +211,7 @@ Test(engine, zero_is_no_other_structure)
 
 Test(engine, which_leaf_is_used_twice_is_structure)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *a = test_leaf(e, PIPE_SHAPE(3), 1), *b = test_leaf(e, PIPE_SHAPE(3), 2);
     float x[3], y[3];
     test_fill(x, 3, 1);
@@ -233,7 +233,7 @@ static void work(pipe_engine *e, float *out)
 Test(engine, results_are_the_same_bits_every_time)
 {
     static float first[7 * 131], again[7 * 131];
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     work(e, first);
     work(e, again);
     cr_assert_eq(memcmp(first, again, sizeof first), 0, "replayed");
@@ -241,7 +241,7 @@ Test(engine, results_are_the_same_bits_every_time)
     work(e, again);
     cr_assert_eq(memcmp(first, again, sizeof first), 0, "planned again");
     pipei_engine_free(e);
-    e = test_engine(NULL);
+    e = runtime_engine(NULL);
     work(e, again);
     cr_assert_eq(memcmp(first, again, sizeof first), 0, "another engine");
     pipei_engine_free(e);
@@ -251,7 +251,7 @@ Test(engine, results_are_the_same_bits_every_time)
 
 Test(engine, kept_tensors_become_leaves)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *a = NULL, *b = NULL, *x = three(e, 1, 2, 3);
     pipe_tensor *y = row_add(x, x);
     pipe_keep(&a, y);
@@ -271,7 +271,7 @@ Test(engine, kept_tensors_become_leaves)
 
 Test(engine, a_slot_moves_on)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *state = NULL;
     uint64_t used = 0;
     pipe_keep(&state, three(e, 1, 1, 1));
@@ -289,7 +289,7 @@ Test(engine, a_slot_moves_on)
 
 Test(engine, views_of_leaves_are_kept_as_copies)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *x = NULL, *head = NULL, *again = NULL, *y = NULL;
     pipe_keep(&x, pipe_from_f32(e, PIPE_SHAPE(2, 2), (float[]){1, 2, 3, 4}));
     OK(pipe_eval(e, &err_));
@@ -310,7 +310,7 @@ Test(engine, views_of_leaves_are_kept_as_copies)
 
 Test(engine, assignment_shows_after_the_evaluation)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *w = NULL, *before = NULL, *after = NULL;
     pipe_keep(&w, three(e, 1, 2, 3));
     OK(pipe_eval(e, &err_));
@@ -326,7 +326,7 @@ Test(engine, assignment_shows_after_the_evaluation)
 
 Test(engine, leaves_swap)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *a = NULL, *b = NULL;
     pipe_keep(&a, three(e, 1, 2, 3));
     pipe_keep(&b, three(e, 4, 5, 6));
@@ -346,7 +346,7 @@ Test(engine, leaves_swap)
 
 Test(engine, an_update_is_written_in_place)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     const int64_t n = 1 << 16;
     pipe_tensor *p = test_leaf(e, PIPE_SHAPE(n), 1), *m = test_leaf(e, PIPE_SHAPE(n), 2);
     pipe_tensor *g = test_leaf(e, PIPE_SHAPE(n), 3);
@@ -371,7 +371,7 @@ Test(engine, an_update_is_written_in_place)
 /* A reader at another index, or a later reader: then the old value must survive. */
 Test(engine, an_update_waits_for_other_readers)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *w = NULL, *r = NULL;
     pipe_keep(&w, pipe_from_f32(e, PIPE_SHAPE(2, 2), (float[]){1, 2, 3, 4}));
     OK(pipe_eval(e, &err_));
@@ -389,7 +389,7 @@ Test(engine, an_update_waits_for_other_readers)
 
 Test(engine, the_last_assignment_counts)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *w = NULL, *x = NULL;
     pipe_keep(&w, three(e, 1, 2, 3));
     pipe_keep(&x, three(e, 7, 8, 9));
@@ -405,7 +405,7 @@ Test(engine, the_last_assignment_counts)
 
 Test(engine, assignments_that_cannot_be)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_error err = PIPE_ERROR_INIT;
     pipe_tensor *w = NULL;
     pipe_keep(&w, three(e, 1, 2, 3));
@@ -424,7 +424,7 @@ Test(engine, assignments_that_cannot_be)
 
 Test(engine, poison_names_the_op_and_the_shapes)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_error err = PIPE_ERROR_INIT;
     pipe_tensor *bad = row_add(test_source(e, PIPE_SHAPE(3, 4), 1), test_source(e, PIPE_SHAPE(5), 1));
     pipe_tensor *later = row_tanh(row_mul(row_full(e, PIPE_SCALAR, 1), bad));
@@ -450,7 +450,7 @@ Test(engine, poison_names_the_op_and_the_shapes)
 
 Test(engine, inputs_that_cannot_be)
 {
-    pipe_engine *e = test_engine(NULL), *other = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL), *other = runtime_engine(NULL);
     pipe_error err = PIPE_ERROR_INIT;
     pipe_tensor *x = three(e, 1, 2, 3), *slot = NULL;
     const struct {
@@ -484,7 +484,7 @@ Test(engine, inputs_that_cannot_be)
 
 Test(engine, reads_that_cannot_be)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_error err = PIPE_ERROR_INIT;
     pipe_tensor *x = NULL;
     float room[4];
@@ -503,7 +503,7 @@ Test(engine, reads_that_cannot_be)
 
 Test(engine, a_kernel_that_does_not_compile)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_error err = PIPE_ERROR_INIT;
     pipe_tensor *x = NULL, *bad = NULL;
     pipe_keep(&x, three(e, 1, 2, 3));
@@ -517,7 +517,7 @@ Test(engine, a_kernel_that_does_not_compile)
 
 Test(engine, discarded_recordings)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_error err = PIPE_ERROR_INIT;
     pipe_tensor *x = NULL, *y = NULL;
     pipe_keep(&x, three(e, 1, 2, 3));
@@ -534,7 +534,7 @@ Test(engine, discarded_recordings)
 
 Test(engine, empty_tensors)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *kept = NULL, *x = pipe_from_f32(e, PIPE_SHAPE(0, 3), NULL);
     pipe_keep(&kept, row_tanh(row_add(x, three(e, 1, 2, 3))));
     cr_assert_eq(launches_of_eval(e), 0);
@@ -545,7 +545,7 @@ Test(engine, empty_tensors)
 
 Test(engine, nothing_recorded_is_free)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     OK(pipe_eval(e, &err_));
     OK(pipe_finish(e, &err_));
     cr_assert_eq(pipei_engine_stats_get(e).plans_built, 0);
@@ -556,7 +556,7 @@ Test(engine, nothing_recorded_is_free)
 
 Test(engine, a_long_loop_without_waiting)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *w = test_leaf(e, PIPE_SHAPE(4096), 1);
     float *want = test_read(w);
     for (int k = 0; k < 500; k++) {
@@ -581,7 +581,7 @@ Test(engine, a_long_loop_without_waiting)
 
 Test(engine, shapes)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *x = test_source(e, PIPE_SHAPE(2, 3, 4), 1);
     char text[PIPE_SHAPE_TEXT];
     cr_assert_eq(pipe_dim(x, 0), 2);

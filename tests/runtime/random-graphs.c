@@ -320,7 +320,7 @@ ParameterizedTestParameters(random_graphs, host)
 
 ParameterizedTest(graph_case *c, random_graphs, host, .timeout = 300)
 {
-    pipe_engine *e = test_engine(c->profile);
+    pipe_engine *e = runtime_engine(c->profile);
     uint64_t plans;
     run_graph(e, c->seed, c->size, &plans);
     pipei_engine_free(e);

@@ -269,7 +269,7 @@ pipe_tensor *row_broken(pipe_tensor *a) { return apply1(&broken, a, NULL); }
 
 /* ---- helpers ---- */
 
-pipe_engine *test_engine(const char *profile)
+pipe_engine *runtime_engine(const char *profile)
 {
     pipe_error err = PIPE_ERROR_INIT;
     pipe_engine *e = NULL;

@@ -35,7 +35,7 @@ pipe_tensor *row_broken(pipe_tensor *a);            /* its kernel does not compi
 extern const pipe_op *const test_rows[];
 
 /* An engine on the CPU with the given profile; aborts the test when there is none. */
-pipe_engine *test_engine(const char *profile);
+pipe_engine *runtime_engine(const char *profile);
 /* Uniform in [-2, 2), the same for the same seed. */
 void test_fill(float *out, size_t n, uint64_t seed);
 pipe_tensor *test_source(pipe_engine *e, pipe_shape s, uint64_t seed);
