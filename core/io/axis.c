@@ -4,11 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 
-static const double largest = 1e300;     /* differences of plotted values do not overflow */
+/* Differences of plotted values do not overflow, and steps between them keep their digits. */
+static const double largest = 1e300, least_range = 1e-290;
 
 bool pipei_axis_place(const pipei_axis *a, double value, double *at)
 {
-    if (!isfinite(value) || fabs(value) > largest || (a->log && value <= 0))
+    if (!isfinite(value) || fabs(value) > largest || (a->log && value < 1 / largest))
         return false;
     *at = a->log ? log10(value) : value;
     return true;
@@ -43,8 +44,8 @@ pipe_status pipei_axis_range(pipei_axis *a, const char *name, double least, doub
         pipei_axis_place(a, high, &hi);
     /* A constant, limits beyond the data, or a range lost in the digits of its ends. */
     const double size = fmax(fabs(lo), fabs(hi));
-    if (!(hi - lo > size * 1e-12)) {
-        const double half = a->log ? 0.5 : size > 0 ? size * 0.1 : 0.5;
+    if (!(hi - lo > fmax(size * 1e-12, least_range))) {
+        const double half = a->log ? 0.5 : size > 10 * least_range ? size * 0.1 : 0.5;
         if (isnan(low))
             lo = (isnan(high) ? lo : hi) - half;
         if (isnan(high))
