@@ -88,6 +88,17 @@ static int lock_folder(const char *path)
     return fd;
 }
 
+bool pipei_folder_in_use(const char *path)
+{
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return false;
+    const bool used = flock(fd, LOCK_SH | LOCK_NB) < 0;
+    close(fd);
+    return used;
+}
+
 static bool ended(const char *folder)
 {
     PIPE_CLEANUP(pipe_free_ptr) char *path = pipei_path_join(folder, "manifest.json");

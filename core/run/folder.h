@@ -24,6 +24,8 @@ void pipei_folder_close(pipei_folder *f);      /* releases the lock; also for PI
  * manifest does not say how it ended (a failed run stays to be looked at), and
  * temporary files. */
 pipe_status pipei_folder_clean(const char *parent, pipe_error *err);
+/* Does a living run hold it? */
+bool pipei_folder_in_use(const char *path);
 /* A name that is safe as a folder's: other characters than A-Z a-z 0-9 . _ - become '-'. */
 char *pipei_safe_name(const char *name);
 
