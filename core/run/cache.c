@@ -41,7 +41,8 @@ pipe_status pipei_cache_open(pipei_cache **out, pipe_error *err)
     for (size_t k = 0; k < sizeof folders / sizeof folders[0]; k++) {
         const pipe_status status = pipei_make_folders(folders[k], err);
         if (status != PIPE_OK)
-            return pipe_context_fail(err, status, "the cache cannot be made (PIPE_CACHE_DIR names another place)");
+            return pipe_context_fail(err, status,
+                                     "the cache cannot be made (PIPE_CACHE_DIR names another place)");
     }
     clean(c);
     *out = c;
@@ -115,7 +116,8 @@ static void clean(const pipei_cache *c)
         if (strcmp(pipei_path_extension(name), "partial") != 0)
             continue;
         PIPE_CLEANUP(pipe_free_ptr) char *path = pipei_path_join(c->steps, name);
-        PIPE_CLEANUP(pipe_free_ptr) char *key = pipe_format("%.*s", (int)(strlen(name) - strlen(".partial")), name);
+        PIPE_CLEANUP(pipe_free_ptr)
+        char *key = pipe_format("%.*s", (int)(strlen(name) - strlen(".partial")), name);
         if (pipei_cache_lock(c, key, true, false, &lock, NULL) != PIPE_OK)
             continue;
         if (pipei_remove_tree(path, &err) != PIPE_OK)
@@ -155,8 +157,8 @@ static pipe_status check_sizes(const char *folder, const json_t *result, pipe_er
             return pipe_fail(err, PIPE_EFORMAT, "%s: is missing", path);
         const json_int_t size = json_integer_value(json_object_get(file, "size"));
         if (info.st_size != size)
-            return pipe_fail(err, PIPE_EFORMAT, "%s: has %lld bytes instead of %lld", path, (long long)info.st_size,
-                             (long long)size);
+            return pipe_fail(err, PIPE_EFORMAT, "%s: has %lld bytes instead of %lld", path,
+                             (long long)info.st_size, (long long)size);
     }
     return PIPE_OK;
 }
@@ -350,7 +352,8 @@ static pipe_status hash_one(const pipei_cache *c, const char *path, const struct
     return PIPE_OK;
 }
 
-static pipe_status hash_folder(const pipei_cache *c, const char *path, unsigned depth, char hex[65], pipe_error *err)
+static pipe_status hash_folder(const pipei_cache *c, const char *path, unsigned depth, char hex[65],
+                               pipe_error *err)
 {
     PIPE_CLEANUP(pipei_listing_free) pipei_listing list = {0};
 

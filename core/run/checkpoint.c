@@ -103,7 +103,8 @@ static pipe_status add_tensor(pipe_safetensors_writer *w, const char *name, pipe
         pipe_free(data);
         return pipe_context_fail(err, status, "checkpoint, `%s`", name);
     }
-    const pipe_array a = f32 ? PIPE_ARRAY_F32(*pipe_tensor_shape(t), data) : PIPE_ARRAY_I32(*pipe_tensor_shape(t), data);
+    const pipe_array a = f32 ? PIPE_ARRAY_F32(*pipe_tensor_shape(t), data)
+                             : PIPE_ARRAY_I32(*pipe_tensor_shape(t), data);
     return pipe_safetensors_take(w, name, &a, err);
 }
 
@@ -141,7 +142,8 @@ pipe_status pipe_checkpoint_save(pipe_context *ctx, uint64_t step, const pipe_sa
                                  pipe_error *err)
 {
     if (!ctx->checkpoints)
-        return pipe_fail(err, PIPE_EUNSUPPORTED, "checkpoints cannot be written here: %s has no folder", ctx->node);
+        return pipe_fail(err, PIPE_EUNSUPPORTED, "checkpoints cannot be written here: %s has no folder",
+                         ctx->node);
     if (step == 0)
         return pipe_fail(err, PIPE_EINVAL, "a checkpoint is of step 1 or later");
 
@@ -167,7 +169,8 @@ pipe_status pipe_checkpoint_save(pipe_context *ctx, uint64_t step, const pipe_sa
 
 /* ---- loading ---- */
 
-static pipe_status check_tensor(const pipe_safetensors *f, const pipe_saved *item, const char *path, pipe_error *err)
+static pipe_status check_tensor(const pipe_safetensors *f, const pipe_saved *item, const char *path,
+                                pipe_error *err)
 {
     const pipe_array *a = pipe_safetensors_find(f, item->name);
     char have[PIPE_SHAPE_TEXT], want[PIPE_SHAPE_TEXT];
@@ -175,7 +178,8 @@ static pipe_status check_tensor(const pipe_safetensors *f, const pipe_saved *ite
     if (!a)
         return pipe_fail(err, PIPE_ENOTFOUND, "%s: there is no tensor `%s`", path, item->name);
     const pipe_shape *shape = pipe_tensor_shape(item->tensor);
-    const pipe_element element = pipe_tensor_dtype(item->tensor) == PIPE_F32 ? PIPE_ELEMENT_F32 : PIPE_ELEMENT_I32;
+    const pipe_element element = pipe_tensor_dtype(item->tensor) == PIPE_F32 ? PIPE_ELEMENT_F32
+                                                                             : PIPE_ELEMENT_I32;
     if (!pipe_shape_equal(&a->shape, shape) || a->element != element)
         return pipe_fail(err, PIPE_ESHAPE, "%s: `%s` is %s %s, %s %s is needed", path, item->name,
                          pipe_element_name(a->element), pipe_shape_text(&a->shape, have, sizeof have),
@@ -189,8 +193,8 @@ static pipe_status retell(pipe_context *ctx, pipe_error *err)
     for (size_t k = 0; ctx->journal && k < ctx->metrics.n; k++) {
         const pipei_series *s = &ctx->metrics.v[k];
         for (size_t i = 0; i < s->n; i++)
-            PIPE_TRY(pipei_journal(ctx->journal, "metrics.jsonl", ctx->node, s->curve ? &s->step[i] : NULL, s->name,
-                                   s->value[i], true, err));
+            PIPE_TRY(pipei_journal(ctx->journal, "metrics.jsonl", ctx->node, s->curve ? &s->step[i] : NULL,
+                                   s->name, s->value[i], true, err));
     }
     return PIPE_OK;
 }
@@ -214,7 +218,8 @@ static pipe_status load_files(pipe_context *ctx, const pipe_safetensors *f, cons
     return PIPE_OK;
 }
 
-static pipe_status load_history(pipe_context *ctx, const pipe_safetensors *f, const char *path, pipe_error *err)
+static pipe_status load_history(pipe_context *ctx, const pipe_safetensors *f, const char *path,
+                                pipe_error *err)
 {
     const char *text = pipe_safetensors_metadata(f, "pipe.metrics");
     PIPE_CLEANUP(pipei_json_free) json_t *metrics = text ? json_loads(text, 0, NULL) : NULL;
@@ -226,7 +231,8 @@ static pipe_status load_history(pipe_context *ctx, const pipe_safetensors *f, co
     return retell(ctx, err);
 }
 
-static pipe_status load(pipe_context *ctx, const char *path, const pipe_saved *items, size_t n, pipe_error *err)
+static pipe_status load(pipe_context *ctx, const char *path, const pipe_saved *items, size_t n,
+                        pipe_error *err)
 {
     PIPE_CLEANUP(pipe_safetensors_close_ptr) pipe_safetensors *f = NULL;
 

@@ -69,7 +69,8 @@ static pipe_status add_entries(const pipei_cache *c, const char *folder, bool ch
             continue;
         out->v = pipe_realloc(out->v, (out->n + 1) * sizeof *out->v);
         entry *e = &out->v[out->n++];
-        *e = (entry){.key = pipe_strdup(list.entries[k].name), .path = pipei_path_join(folder, list.entries[k].name),
+        *e = (entry){.key = pipe_strdup(list.entries[k].name),
+                     .path = pipei_path_join(folder, list.entries[k].name),
                      .checkpoint = checkpoints};
         e->bytes = measure(e->path, &e->used);          /* using a result touches its result.json */
         out->bytes += e->bytes;
@@ -152,7 +153,8 @@ static void list_text(const pipei_cache *c, const entries *all, pipe_text *out)
         pipei_bytes_in_words(e->bytes, size, sizeof size);
         pipe_text_addf(out, "%.12s  %s  %9s  %-11s  ", e->key, used, size, state_of(e));
         if (e->result)
-            pipe_text_addf(out, "%s/%s (%s)", text_of(e, "pipeline"), text_of(e, "node"), text_of(e, "plugin"));
+            pipe_text_addf(out, "%s/%s (%s)", text_of(e, "pipeline"), text_of(e, "node"),
+                           text_of(e, "plugin"));
         pipe_text_add(out, "\n");
     }
 }
@@ -299,6 +301,7 @@ pipe_status pipei_cache_verify(pipe_text *out, size_t *bad, pipe_error *err)
         *bad += verify_entry(c, &all.v[k], out) > 0;
     }
     pipe_text_addf(out, "%zu results, %zu damaged%s\n", results, *bad,
-                   *bad ? ": they are computed again when they are needed; `pipe cache gc` removes them" : "");
+                   *bad ? ": they are computed again when they are needed; `pipe cache gc` removes them"
+                        : "");
     return PIPE_OK;
 }

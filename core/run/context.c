@@ -173,7 +173,8 @@ pipe_status pipei_journal(FILE *f, const char *path, const char *node, const dou
     return PIPE_OK;
 }
 
-static pipe_status report(pipe_context *ctx, const double *step, const char *name, double value, pipe_error *err)
+static pipe_status report(pipe_context *ctx, const double *step, const char *name, double value,
+                          pipe_error *err)
 {
     static const char *const reserved[] = {"time", "node", "step", "cached"};
 
@@ -181,8 +182,8 @@ static pipe_status report(pipe_context *ctx, const double *step, const char *nam
         return pipe_fail(err, PIPE_EINVAL, "a reported number needs a name");
     for (size_t k = 0; k < sizeof reserved / sizeof reserved[0]; k++)
         if (strcmp(name, reserved[k]) == 0)
-            return pipe_fail(err, PIPE_EINVAL, "`%s` cannot be the name of a reported number: metrics.jsonl uses it",
-                             name);
+            return pipe_fail(err, PIPE_EINVAL,
+                             "`%s` cannot be the name of a reported number: metrics.jsonl uses it", name);
     if (!isfinite(value)) {
         char at[96] = "", saved[96] = "";
         if (step)
@@ -190,11 +191,13 @@ static pipe_status report(pipe_context *ctx, const double *step, const char *nam
         if (ctx->saved)
             snprintf(saved, sizeof saved, "; the last good checkpoint is of step %llu",
                      (unsigned long long)ctx->saved);
-        return pipe_fail(err, PIPE_EDOMAIN, "`%s` is %s%s%s", name, isnan(value) ? "NaN" : "infinite", at, saved);
+        return pipe_fail(err, PIPE_EDOMAIN, "`%s` is %s%s%s", name, isnan(value) ? "NaN" : "infinite", at,
+                         saved);
     }
     pipei_metrics_add(&ctx->metrics, name, step != NULL, step ? *step : 0.0, value);
-    return ctx->journal ? pipei_journal(ctx->journal, "metrics.jsonl", ctx->node, step, name, value, false, err)
-                        : PIPE_OK;
+    return ctx->journal
+               ? pipei_journal(ctx->journal, "metrics.jsonl", ctx->node, step, name, value, false, err)
+               : PIPE_OK;
 }
 
 pipe_status pipe_report(pipe_context *ctx, const char *name, double value, pipe_error *err)
@@ -229,7 +232,8 @@ static pipe_status check_output(const pipe_context *ctx, const char *name, const
     while (o && o->name && strcmp(o->name, name) != 0)
         o++;
     if (!o || !o->name)
-        return pipe_fail(err, PIPE_EPLUGIN, "%s yields `%s`, which is not among its outputs", ctx->plugin->name, name);
+        return pipe_fail(err, PIPE_EPLUGIN, "%s yields `%s`, which is not among its outputs",
+                         ctx->plugin->name, name);
     const char *kind = kind_of_output(ctx, o);
     if (kind && strcmp(kind, value->kind) != 0)
         return pipe_fail(err, PIPE_EPLUGIN, "%s yields a %s as its output `%s` of kind %s", ctx->plugin->name,
@@ -247,10 +251,13 @@ pipe_status pipe_yield(pipe_context *ctx, const char *output, pipe_object *value
     if (ctx->plugin)
         PIPE_TRY(check_output(ctx, output, value, &row, err));
     if (strcmp(value->kind, PIPE_KIND_DATASET) != 0 && !value->model)
-        return pipe_fail(err, PIPE_EUNSUPPORTED, "output `%s`: %s is a %s without weights; steps can yield data sets "
-                         "and objects with weights", output, value->name, value->kind);
+        return pipe_fail(err, PIPE_EUNSUPPORTED,
+                         "output `%s`: %s is a %s without weights; steps can yield data sets "
+                         "and objects with weights",
+                         output, value->name, value->kind);
     if (value->model && !pipe_model_built(value->model))
-        return pipe_fail(err, PIPE_EPLUGIN, "output `%s`: the weights of %s were never built", output, value->name);
+        return pipe_fail(err, PIPE_EPLUGIN, "output `%s`: the weights of %s were never built", output,
+                         value->name);
 
     pipe_object_ref(value);
     for (size_t k = 0; k < ctx->n_yielded; k++)
@@ -260,7 +267,8 @@ pipe_status pipe_yield(pipe_context *ctx, const char *output, pipe_object *value
             return PIPE_OK;
         }
     ctx->yielded = pipe_realloc(ctx->yielded, (ctx->n_yielded + 1) * sizeof *ctx->yielded);
-    ctx->yielded[ctx->n_yielded++] = (pipei_yielded){.output = row, .name = pipe_strdup(output), .object = value};
+    ctx->yielded[ctx->n_yielded++] = (pipei_yielded){
+        .output = row, .name = pipe_strdup(output), .object = value};
     return PIPE_OK;
 }
 
@@ -288,10 +296,13 @@ static bool safe_name(const char *name)
 pipe_status pipe_output_path(pipe_context *ctx, const char *name, const char **path, pipe_error *err)
 {
     if (!safe_name(name))
-        return pipe_fail(err, PIPE_EINVAL, "\"%s\" is no name for an output file: a relative path without \"..\" and "
-                         "without a dot at the start of a part", name);
+        return pipe_fail(err, PIPE_EINVAL,
+                         "\"%s\" is no name for an output file: a relative path without \"..\" and "
+                         "without a dot at the start of a part",
+                         name);
     if (!ctx->folder)
-        return pipe_fail(err, PIPE_EUNSUPPORTED, "files cannot be written here: %s has no output folder", ctx->node);
+        return pipe_fail(err, PIPE_EUNSUPPORTED, "files cannot be written here: %s has no output folder",
+                         ctx->node);
     for (size_t k = 0; k < ctx->n_files; k++)
         if (strcmp(ctx->file[k], name) == 0) {
             *path = ctx->file_path[k];

@@ -41,7 +41,8 @@ struct pipe_context {
 };
 
 pipe_context *pipei_context_new(const char *node, uint64_t seed);
-/* Forgets what the step reported, yielded and wrote (its files are removed if `files`): before it runs again. */
+/* Forgets what the step reported, yielded and wrote (its files are removed if `files`): before it runs again.
+ */
 void pipei_context_reset(pipe_context *ctx, bool files);
 /* One line of metrics.jsonl; `cached`: it is told again, not measured now. */
 pipe_status pipei_journal(FILE *f, const char *path, const char *node, const double *step, const char *name,

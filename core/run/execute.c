@@ -82,7 +82,8 @@ static pipe_status recompute(pipei_session *s, pipei_task *t, const pipe_error *
 {
     int lock;
 
-    pipe_log(PIPE_LOG_WARN, t->node->name, "the cached result is damaged and is computed again: %s", reason->message);
+    pipe_log(PIPE_LOG_WARN, t->node->name, "the cached result is damaged and is computed again: %s",
+             reason->message);
     PIPE_TRY(pipei_cache_lock(s->env->cache, t->key, true, true, &lock, err));
     const pipe_status status = pipei_cache_drop(s->env->cache, t->key, err);
     pipei_unlock(lock);
@@ -105,7 +106,7 @@ static pipe_status need_outputs(pipei_session *s, pipei_task *t, pipe_error *err
         return pipe_fail(err, PIPE_EPIPELINE, "`%s` has failed", t->node->name);
     if (t->loaded)
         return PIPE_OK;
-    if (!t->result) {                           /* released, and never in the cache: when a damaged user is redone */
+    if (!t->result) { /* released, and never in the cache: when a damaged user is redone */
         t->state = PIPEI_WAITING;
         PIPE_TRY(run_step(s, t, err));
         return t->loaded ? PIPE_OK : need_outputs(s, t, err);
@@ -228,7 +229,8 @@ static pipe_status interrupted(const pipei_task *t, pipe_error *err)
     char saved[96] = "";
 
     if (t && t->ctx->saved)
-        snprintf(saved, sizeof saved, " after the checkpoint of step %llu", (unsigned long long)t->ctx->saved);
+        snprintf(saved, sizeof saved, " after the checkpoint of step %llu",
+                 (unsigned long long)t->ctx->saved);
     return pipe_fail(err, PIPE_EINTERRUPTED, "interrupted%s%s%s; the same command continues", t ? " in " : "",
                      t ? t->node->name : "", saved);
 }
@@ -284,7 +286,7 @@ static pipe_status work(pipei_session *s, pipei_task *t, pipe_error *err)
     pipei_engine_label(s->env->engine, t->node->name);
     pipei_progress_begin(s->env->progress, t->node->name);
     pipe_status status = t->plugin->run(step->state, t->ctx, err);
-    if (status == PIPE_OK)                      /* errors of the device belong to this step, and so does its time */
+    if (status == PIPE_OK) /* errors of the device belong to this step, and so does its time */
         status = pipe_finish(s->env->engine, err);
     pipei_progress_end(s->env->progress);
     t->ctx->step = NULL;
@@ -455,6 +457,6 @@ pipe_status pipei_execute(pipei_session *s, pipe_error *err)
     }
     if (failed == 0)
         return PIPE_OK;
-    return pipe_fail(err, first.status, "%zu %s failed; the first: %s", failed, failed == 1 ? "step has" : "steps have",
-                     first.message);
+    return pipe_fail(err, first.status, "%zu %s failed; the first: %s", failed,
+                     failed == 1 ? "step has" : "steps have", first.message);
 }

@@ -163,7 +163,8 @@ static pipe_status make_partial(const char *final, pipei_folder *out, bool *take
         if (fd >= 0)                        /* a cleaner was faster than our lock */
             close(fd);
     }
-    return pipe_fail(err, PIPE_EIO, "%s: the run folder cannot be made: it is removed again and again", partial);
+    return pipe_fail(err, PIPE_EIO, "%s: the run folder cannot be made: it is removed again and again",
+                     partial);
 }
 
 pipe_status pipei_folder_new(const char *root, const char *pipeline, const char *hash, pipei_folder *out,
@@ -207,22 +208,18 @@ static bool is_empty(const char *path)
     return pipei_list_folder(path, &list, NULL) == PIPE_OK && list.count == 0;
 }
 
-pipe_status pipei_folder_at(const char *path, bool replace, pipei_folder *out, pipe_error *err)
+pipe_status pipei_folder_at(const char *path, pipei_folder *out, pipe_error *err)
 {
     PIPE_CLEANUP(pipe_free_ptr) char *final = pipe_strdup(path);
     bool taken;
 
-    for (size_t n = strlen(final); n > 1 && final[n - 1] == '/'; n--)
-        final[n - 1] = '\0';
-    if (pipei_path_exists(final) && !(pipei_is_folder(final) && is_empty(final)) && !replace)
-        return pipe_fail(err, PIPE_EEXIST, "%s: exists already; --overwrite replaces it", final);
     const pipe_status status = make_parent(final, err);
     if (status != PIPE_OK)
         return pipe_context_fail(err, status, "the run folder cannot be made (choose another with --output)");
     PIPE_TRY(make_partial(final, out, &taken, err));
     if (taken)
         return pipe_fail(err, PIPE_EEXIST, "%s.partial: another run is writing there", final);
-    out->replace = replace;
+    out->replace = true;
     return PIPE_OK;
 }
 

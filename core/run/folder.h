@@ -15,8 +15,8 @@ typedef struct pipei_folder {
 /* ROOT/PIPELINE/YYYYmmdd-HHMMSS-HASH6; `hash`: hex digits that tell runs of one second apart. */
 pipe_status pipei_folder_new(const char *root, const char *pipeline, const char *hash, pipei_folder *out,
                              pipe_error *err);
-/* Exactly `path`.  One that exists and is not empty is PIPE_EEXIST unless `replace`. */
-pipe_status pipei_folder_at(const char *path, bool replace, pipei_folder *out, pipe_error *err);
+/* Exactly `path`; completing it replaces what is there. */
+pipe_status pipei_folder_at(const char *path, pipei_folder *out, pipe_error *err);
 /* Flushes everything to the disk, then the final name. */
 pipe_status pipei_folder_complete(pipei_folder *f, pipe_error *err);
 void pipei_folder_close(pipei_folder *f);      /* releases the lock; also for PIPE_CLEANUP */

@@ -24,7 +24,8 @@ pipe_status pipei_json_read(const char *path, json_t **out, pipe_error *err)
     PIPE_TRY(pipei_file_read(path, LIMIT, &data, &n, err));
     json_t *j = json_loadb(data, n, JSON_REJECT_DUPLICATES, &e);
     if (!j)
-        return pipe_fail(err, PIPE_EFORMAT, "%s:%d:%d: is not valid JSON: %s", path, e.line, e.column, e.text);
+        return pipe_fail(err, PIPE_EFORMAT, "%s:%d:%d: is not valid JSON: %s", path, e.line, e.column,
+                         e.text);
     if (!json_is_object(j)) {
         json_decref(j);
         return pipe_fail(err, PIPE_EFORMAT, "%s: a JSON object is expected", path);

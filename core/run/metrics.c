@@ -58,7 +58,8 @@ void pipei_metrics_copy(pipei_metrics *to, const pipei_metrics *from)
 
     for (size_t k = 0; k < from->n; k++)
         for (size_t i = 0; i < from->v[k].n; i++)
-            pipei_metrics_add(&copy, from->v[k].name, from->v[k].curve, from->v[k].step[i], from->v[k].value[i]);
+            pipei_metrics_add(&copy, from->v[k].name, from->v[k].curve, from->v[k].step[i],
+                              from->v[k].value[i]);
     pipei_metrics_free(to);
     *to = copy;
 }
@@ -138,7 +139,8 @@ static const pipe_plugin numbers_plugin = {
     .state_size = sizeof(numbers), .destroy = numbers_destroy,
 };
 
-pipe_status pipei_metrics_object(pipe_context *ctx, const pipei_metrics *m, pipe_object **out, pipe_error *err)
+pipe_status pipei_metrics_object(pipe_context *ctx, const pipei_metrics *m, pipe_object **out,
+                                 pipe_error *err)
 {
     pipe_object *o;
 
@@ -160,7 +162,8 @@ size_t pipe_metrics_names(pipe_metrics *m, const char *const **names)
     return v ? v->m.n : 0;
 }
 
-bool pipe_metrics_curve(pipe_metrics *m, const char *name, const double **step, const double **value, size_t *n)
+bool pipe_metrics_curve(pipe_metrics *m, const char *name, const double **step, const double **value,
+                        size_t *n)
 {
     const numbers *v = m->plugin == &numbers_plugin ? m->state : NULL;
     const pipei_series *s = v ? pipei_metrics_find(&v->m, name) : NULL;

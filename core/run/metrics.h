@@ -28,6 +28,7 @@ pipe_status pipei_metrics_parse(const json_t *j, pipei_metrics *m, pipe_error *e
 /* {"loss": 0.12, ...}: the last of each */
 json_t *pipei_metrics_last(const pipei_metrics *m);
 /* A value of kind `metrics` with a copy of the numbers; reference 1 is the caller's. */
-pipe_status pipei_metrics_object(pipe_context *ctx, const pipei_metrics *m, pipe_object **out, pipe_error *err);
+pipe_status pipei_metrics_object(pipe_context *ctx, const pipei_metrics *m, pipe_object **out,
+                                 pipe_error *err);
 
 #endif

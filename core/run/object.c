@@ -80,8 +80,8 @@ static pipe_status fill_params(pipe_object *o, const pipei_recipe *r, pipe_error
     for (size_t k = 0; k < o->n_params; k++) {
         const pipe_param *row = pipei_param_row(o->plugin, k);
         o->given[k] = copy_given(o->arena, r->given ? r->given[k] : NULL);
-        const pipe_status status = pipei_param_store(row, o->given[k], k < own ? o->state : pipei_object_common(o),
-                                                     o->arena, err);
+        const pipe_status status = pipei_param_store(
+            row, o->given[k], k < own ? o->state : pipei_object_common(o), o->arena, err);
         if (status != PIPE_OK)
             return pipe_context_fail(err, status, "%s", row->name);
     }
@@ -103,8 +103,8 @@ static pipe_status fill_inputs(pipe_object *o, const pipei_recipe *r, pipe_error
         mine->object = pipe_arena_alloc(o->arena, (given.n + 1) * sizeof(pipe_object *));
         for (size_t i = 0; i < given.n; i++) {
             if (!pipei_kind_matches(row->kind, given.object[i]->kind))
-                return pipe_fail(err, PIPE_EINVAL, "input `%s` takes %s; %s is of kind %s", row->name, row->kind,
-                                 given.object[i]->name, given.object[i]->kind);
+                return pipe_fail(err, PIPE_EINVAL, "input `%s` takes %s; %s is of kind %s", row->name,
+                                 row->kind, given.object[i]->name, given.object[i]->kind);
             mine->object[mine->n++] = pipe_object_ref(given.object[i]);
         }
         void *slot = (char *)o->state + row->offset;
@@ -176,7 +176,8 @@ pipe_status pipe_object_clone(pipe_object *o, pipe_context *ctx, pipe_object **o
 /* "[a, b]" is a list where the row is one; the rest is a scalar. */
 static const pipei_given *given_of_text(const pipe_param *row, const char *text, pipe_arena *a)
 {
-    const bool list = row->type == PIPE_TYPE_INTS || row->type == PIPE_TYPE_FLOATS || row->type == PIPE_TYPE_STRINGS;
+    const bool list = row->type == PIPE_TYPE_INTS || row->type == PIPE_TYPE_FLOATS ||
+                      row->type == PIPE_TYPE_STRINGS;
     const size_t n = strlen(text);
     pipei_given *g = pipe_arena_alloc(a, sizeof *g);
 
@@ -262,8 +263,9 @@ pipe_status pipei_object_create(const pipe_plugin *plugin, const char *name, con
     return pipei_object_build(&r, ctx, out, err);
 }
 
-pipe_status pipei_step_run(const pipe_plugin *plugin, const char *const *params, const pipei_named_object *inputs,
-                           size_t n_inputs, pipe_context *ctx, pipe_error *err)
+pipe_status pipei_step_run(const pipe_plugin *plugin, const char *const *params,
+                           const pipei_named_object *inputs, size_t n_inputs, pipe_context *ctx,
+                           pipe_error *err)
 {
     pipe_object *step;
 

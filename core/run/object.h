@@ -48,9 +48,10 @@ PIPE_INTERNAL size_t pipei_input_rows(const pipe_plugin *p);
  * as "[a, b]"), inputs as name, object pairs (a list: the same name several
  * times).  For tests, and for objects that the core itself makes. */
 typedef struct pipei_named_object { const char *name; pipe_object *object; } pipei_named_object;
-PIPE_INTERNAL pipe_status pipei_object_create(const pipe_plugin *plugin, const char *name, const char *const *params,
-                                              const pipei_named_object *inputs, size_t n_inputs, pipe_context *ctx,
-                                              pipe_object **out, pipe_error *err);
+PIPE_INTERNAL pipe_status pipei_object_create(const pipe_plugin *plugin, const char *name,
+                                              const char *const *params, const pipei_named_object *inputs,
+                                              size_t n_inputs, pipe_context *ctx, pipe_object **out,
+                                              pipe_error *err);
 /* Parameters that a kind adds to all its plugins (a sampler's steps and grid):
  * the state of such an object is followed by the kind's common state. */
 PIPE_INTERNAL const pipe_param *pipei_kind_params(const char *kind);     /* NULL: none */
@@ -59,8 +60,8 @@ PIPE_INTERNAL void *pipei_object_common(const pipe_object *o);           /* the 
 
 /* A context outside any run (tests, bench): reports are collected, files and
  * checkpoints go to `folder` (NULL: none allowed). */
-PIPE_INTERNAL pipe_status pipei_context_standalone(pipe_engine *e, const char *node, uint64_t seed, const char *folder,
-                                                   pipe_context **out, pipe_error *err);
+PIPE_INTERNAL pipe_status pipei_context_standalone(pipe_engine *e, const char *node, uint64_t seed,
+                                                   const char *folder, pipe_context **out, pipe_error *err);
 PIPE_INTERNAL void pipei_context_free(pipe_context *ctx);
 /* What was yielded under that name so far, borrowed; NULL: nothing. */
 PIPE_INTERNAL pipe_object *pipei_context_yielded(const pipe_context *ctx, const char *output);
@@ -72,7 +73,8 @@ PIPE_INTERNAL pipe_status pipei_step_run(const pipe_plugin *plugin, const char *
                                          pipe_error *err);
 
 /* core/model: */
-PIPE_INTERNAL pipe_status pipei_model_new(pipe_context *ctx, const char *name, pipe_model **out, pipe_error *err);
+PIPE_INTERNAL pipe_status pipei_model_new(pipe_context *ctx, const char *name, pipe_model **out,
+                                          pipe_error *err);
 PIPE_INTERNAL void pipei_model_free(pipe_model *m);
 
 #endif

@@ -21,10 +21,10 @@ static pipe_status never_reported(const pipei_expect *e, const pipei_metrics *m,
     const char *near = pipe_nearest(e->metric, names, m->n);
     PIPE_CLEANUP(pipe_free_ptr) char *at =
         e->at.line ? pipe_format("%s:%u:%u: ", e->at.file, e->at.line, e->at.column) : pipe_strdup("");
-    const pipe_status status =
-        pipe_fail(err, PIPE_ENOTFOUND, "%sexpect: `%s` never reported `%s`; it reported: %s%s%s%s", at, e->node->name,
-                  e->metric, m->n ? have.data : "nothing", near ? " (did you mean " : "", near ? near : "",
-                  near ? "?)" : "");
+    const pipe_status status = pipe_fail(err, PIPE_ENOTFOUND,
+                                         "%sexpect: `%s` never reported `%s`; it reported: %s%s%s%s", at,
+                                         e->node->name, e->metric, m->n ? have.data : "nothing",
+                                         near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
     pipe_free(names);
     return status;
 }
@@ -74,7 +74,7 @@ void pipei_expectations_table(const pipei_session *s, pipe_text *out)
         const size_t n = strlen(s->graph->expect[k].node->name) + 1 + strlen(s->graph->expect[k].metric);
         width = n > width ? n : width;
     }
-    pipe_text_addf(out, "%-*s  %12s  %-24s  %s\n", (int)width, "expectation", "value", "bound", "");
+    pipe_text_addf(out, "%-*s  %12s  %-24s  %s\n", (int)width, "expectation", "value", "bound", "result");
     for (size_t k = 0; k < s->graph->n_expects; k++) {
         const pipei_expect *e = &s->graph->expect[k];
         PIPE_CLEANUP(pipe_text_free) pipe_text bound = {0};
@@ -82,8 +82,8 @@ void pipei_expectations_table(const pipei_session *s, pipe_text *out)
         PIPE_CLEANUP(pipe_free_ptr) char *value =
             s->expected[k].reported ? pipe_format("%.6g", s->expected[k].value) : pipe_strdup("-");
         bound_text(e, &bound);
-        pipe_text_addf(out, "%-*s  %12s  %-24s  %s\n", (int)width, name, value, bound.length ? bound.data : "any",
-                       verdict(&s->expected[k]));
+        pipe_text_addf(out, "%-*s  %12s  %-24s  %s\n", (int)width, name, value,
+                       bound.length ? bound.data : "any", verdict(&s->expected[k]));
     }
 }
 
@@ -246,7 +246,8 @@ json_t *pipei_manifest(const pipei_session *s)
     pipei_json_set_text(j, "file", s->graph->path);
     json_object_set_new(j, "command", command);
     pipei_json_set_text(j, "folder", getcwd(cwd, sizeof cwd));
-    PIPE_CLEANUP(pipe_free_ptr) char *seed = pipe_format("%" PRIu64, s->graph->seed);   /* 64 bits: no JSON number */
+    PIPE_CLEANUP(pipe_free_ptr)
+    char *seed = pipe_format("%" PRIu64, s->graph->seed); /* 64 bits: no JSON number */
     pipei_json_set_text(j, "seed", seed);
     json_object_set_new(j, "device", device_json(s));
     json_object_set_new(j, "plugins", plugins_json(s));

@@ -173,7 +173,8 @@ static bool differs(const json_t *a, const json_t *b, const char *key, const cha
 
 static void compare(comparison *c, const json_t *old, const json_t *new, const char *who);
 
-static void compare_link(comparison *c, const char *input, const json_t *old, const json_t *new, const char *who)
+static void compare_link(comparison *c, const char *input, const json_t *old, const json_t *new,
+                         const char *who)
 {
     const char *from, *to, *output_from, *output_to;
     const bool moved = differs(old, new, "node", &from, &to);
@@ -215,8 +216,8 @@ static void compare_inputs(comparison *c, const json_t *old, const json_t *new, 
 
 static void compare(comparison *c, const json_t *old, const json_t *new, const char *who)
 {
-    static const struct { const char *key, *words; } facts[] = {
-        {"version", "plugin version"}, {"engine", "pipe version"}, {"seed", "seed"},
+    static const struct { const char *key, *words; bool global; } facts[] = {
+        {"version", "plugin version", false}, {"engine", "pipe version", true}, {"seed", "seed", true},
     };
     const char *from, *to, *name;
     json_t *value;
@@ -226,11 +227,12 @@ static void compare(comparison *c, const json_t *old, const json_t *new, const c
         return;                                 /* its parameters have nothing to do with the other's */
     }
     for (size_t k = 0; k < sizeof facts / sizeof facts[0]; k++)
-        if (differs(old, new, facts[k].key, &from, &to))
+        if (differs(old, new, facts[k].key, &from, &to) && !(facts[k].global && who))   /* once is enough */
             add_reason(c, who, "%s %s→%s", facts[k].words, from, to);
     if (differs(old, new, "file", &from, &to))
         add_reason(c, who, "the plugin's file has changed");
-    if (json_is_true(json_object_get(old, "no_metadata")) != json_is_true(json_object_get(new, "no_metadata")))
+    if (json_is_true(json_object_get(old, "no_metadata")) !=
+        json_is_true(json_object_get(new, "no_metadata")))
         add_reason(c, who, "--no-metadata");
     json_object_foreach(json_object_get(new, "params"), name, value)
         if (differs(json_object_get(old, "params"), json_object_get(new, "params"), name, &from, &to))
@@ -355,8 +357,8 @@ static void look_up(pipei_session *s, pipei_task *t)
             return;
         }
         if (status != PIPE_ENOTFOUND) {
-            pipe_log(PIPE_LOG_WARN, t->node->name, "the cached result is damaged and will be computed again: %s",
-                     err.message);
+            pipe_log(PIPE_LOG_WARN, t->node->name,
+                     "the cached result is damaged and will be computed again: %s", err.message);
             t->why = pipe_strdup("its cached result is damaged");
         } else {
             t->why = reason(s, t);

@@ -78,8 +78,8 @@ static void cut(pipe_text *t, size_t from, unsigned columns)
     }
 }
 
-void pipei_progress_line(const char *node, uint64_t done, uint64_t total, const char *unit, const char *detail,
-                         double rate, unsigned columns, bool bar, pipe_text *out)
+void pipei_progress_line(const char *node, uint64_t done, uint64_t total, const char *unit,
+                         const char *detail, double rate, unsigned columns, bool bar, pipe_text *out)
 {
     const size_t from = out->length;
     const double fraction = total ? fmin((double)done / (double)total, 1.0) : 0.0;
@@ -120,7 +120,8 @@ static void draw(void *data)
 
     if (!p->running || p->mode != BAR)
         return;
-    pipei_progress_line(p->node, p->done, p->total, p->unit, p->detail, p->rate, terminal_columns() - 1, true, &line);
+    pipei_progress_line(p->node, p->done, p->total, p->unit, p->detail, p->rate, terminal_columns() - 1, true,
+                        &line);
     fprintf(stderr, "\r%s\033[K", line.data);
     fflush(stderr);
     p->visible = true;
@@ -136,8 +137,8 @@ pipe_status pipei_progress_new(const char *name, pipei_progress **out, pipe_erro
         k++;
     if (k == 5) {
         const char *near = pipe_nearest(name, names, 5);
-        return pipe_fail(err, PIPE_EINVAL, "progress \"%s\" is unknown: auto, bar, plain, json or none%s%s%s", name,
-                         near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+        return pipe_fail(err, PIPE_EINVAL, "progress \"%s\" is unknown: auto, bar, plain, json or none%s%s%s",
+                         name, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
     }
     pipei_progress *p = pipe_alloc(sizeof *p);
     if (k == 0)
@@ -210,8 +211,8 @@ static void print_json(const pipei_progress *p)
     fflush(stderr);
 }
 
-void pipei_progress_update(pipei_progress *p, const char *node, uint64_t done, uint64_t total, const char *unit,
-                           const char *detail)
+void pipei_progress_update(pipei_progress *p, const char *node, uint64_t done, uint64_t total,
+                           const char *unit, const char *detail)
 {
     if (p->mode == SILENT)
         return;

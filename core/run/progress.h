@@ -14,13 +14,14 @@ void pipei_progress_free(pipei_progress *p);
 /* A step begins: the rate starts afresh. */
 void pipei_progress_begin(pipei_progress *p, const char *node);
 /* Cheap unless something is due to be drawn. */
-void pipei_progress_update(pipei_progress *p, const char *node, uint64_t done, uint64_t total, const char *unit,
-                           const char *detail);
+void pipei_progress_update(pipei_progress *p, const char *node, uint64_t done, uint64_t total,
+                           const char *unit, const char *detail);
 /* The step is over: the bar is taken away. */
 void pipei_progress_end(pipei_progress *p);
 
 /* One line of text without colours, at most `columns` wide (0: no limit): for tests. */
 PIPE_INTERNAL void pipei_progress_line(const char *node, uint64_t done, uint64_t total, const char *unit,
-                                       const char *detail, double rate, unsigned columns, bool bar, pipe_text *out);
+                                       const char *detail, double rate, unsigned columns, bool bar,
+                                       pipe_text *out);
 
 #endif

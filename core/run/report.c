@@ -12,31 +12,41 @@
 #include <sys/stat.h>
 
 enum {
-    PICTURE_MAX = 4 << 20, PICTURES_MAX = 24 << 20,     /* bytes embedded: one, all */
-    BUCKETS = 400                                       /* of a curve, each its smallest and its largest value */
+    PICTURE_MAX = 4 << 20,
+    PICTURES_MAX = 24 << 20, /* bytes embedded: one, all */
+    BUCKETS = 400 /* of a curve, each its smallest and its largest value */
 };
 
 static const char style[] =
-    ":root{--ink:#1b1f24;--soft:#59636e;--line:#d8dee4;--card:#fff;--page:#f5f7f9;--good:#1a7f37;--bad:#c1242d;"
+    ":root{--ink:#1b1f24;--soft:#59636e;--line:#d8dee4;--card:#fff;--page:#f5f7f9;--good:#1a7f37;--bad:#"
+    "c1242d;"
     "--warn:#9a6700;--accent:#0072b2}"
-    "@media(prefers-color-scheme:dark){:root{--ink:#e6e9ec;--soft:#9aa4ae;--line:#343b43;--card:#1d2329;--page:#14181c;"
+    "@media(prefers-color-scheme:dark){:root{--ink:#e6e9ec;--soft:#9aa4ae;--line:#343b43;--card:#1d2329;--"
+    "page:#14181c;"
     "--good:#4cc26d;--bad:#ff7b80;--warn:#e0b341;--accent:#5bb5ec}}"
     "*{box-sizing:border-box}body{margin:0;background:var(--page);color:var(--ink);"
     "font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans',sans-serif}"
-    "main{max-width:1120px;margin:0 auto;padding:28px 20px 60px}h1{font-size:26px;margin:0;letter-spacing:-.01em}"
+    "main{max-width:1120px;margin:0 auto;padding:28px 20px "
+    "60px}h1{font-size:26px;margin:0;letter-spacing:-.01em}"
     "h2{font-size:17px;margin:34px 0 10px}h3{font-size:14px;margin:0 0 6px;color:var(--soft);font-weight:600}"
     ".top{display:flex;gap:14px;align-items:center;flex-wrap:wrap}"
-    ".badge{padding:2px 11px;border-radius:12px;font-size:13px;font-weight:600;color:#fff;background:var(--soft)}"
-    ".badge.complete{background:#1a7f37}.badge.failed{background:#c1242d}.badge.interrupted{background:#9a6700}"
+    ".badge{padding:2px "
+    "11px;border-radius:12px;font-size:13px;font-weight:600;color:#fff;background:var(--soft)}"
+    ".badge.complete{background:#1a7f37}.badge.failed{background:#c1242d}.badge.interrupted{background:#"
+    "9a6700}"
     "dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:10px 22px;margin:18px 0 0}"
     "dt{color:var(--soft);font-size:12.5px}dd{margin:0;overflow-wrap:anywhere}"
-    ".card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:14px 16px;margin:0 0 14px}"
-    ".grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(340px,1fr));gap:14px}.grid .card{margin:0}"
+    ".card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:14px 16px;margin:0 "
+    "0 14px}"
+    ".grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(340px,1fr));gap:14px}.grid "
+    ".card{margin:0}"
     ".scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px}"
-    "th{text-align:left;font-weight:600;color:var(--soft);font-size:12.5px;padding:5px 12px 5px 0;white-space:nowrap}"
+    "th{text-align:left;font-weight:600;color:var(--soft);font-size:12.5px;padding:5px 12px 5px "
+    "0;white-space:nowrap}"
     "td{border-top:1px solid var(--line);padding:6px 12px 6px 0;vertical-align:top}"
     ".n{font-variant-numeric:tabular-nums;white-space:nowrap}.good{color:var(--good);font-weight:600}"
-    ".bad{color:var(--bad);font-weight:600}.soft{color:var(--soft)}code,pre{font:13px/1.45 ui-monospace,'DejaVu Sans "
+    ".bad{color:var(--bad);font-weight:600}.soft{color:var(--soft)}code,pre{font:13px/1.45 "
+    "ui-monospace,'DejaVu Sans "
     "Mono',monospace}pre{overflow-x:auto;margin:8px 0 0}summary{cursor:pointer;font-weight:600}"
     ".plot{background:#fff;border-radius:4px}.plot svg{display:block;width:100%;height:auto}"
     "img{max-width:100%;image-rendering:pixelated;border-radius:4px;display:block}a{color:var(--accent)}"
@@ -124,16 +134,18 @@ static void add_expectations(const pipei_session *s, pipe_text *out)
 {
     if (s->graph->n_expects == 0 || !s->expected[0].claim)
         return;
-    pipe_text_add(out, "<h2>Expectations</h2><div class=\"card scroll\"><table><tr><th>Number</th><th>Value</th>"
-                       "<th>Bound</th><th></th></tr>\n");
+    pipe_text_add(out,
+                  "<h2>Expectations</h2><div class=\"card scroll\"><table><tr><th>Number</th><th>Value</th>"
+                  "<th>Bound</th><th></th></tr>\n");
     for (size_t k = 0; k < s->graph->n_expects; k++) {
         const pipei_expect *e = &s->graph->expect[k];
         const pipei_expected *x = &s->expected[k];
         PIPE_CLEANUP(pipe_free_ptr) char *name = pipe_format("%s.%s", e->node->name, e->metric);
         pipe_text_add(out, "<tr>");
         cell(out, NULL, name);
-        pipe_text_addf(out, x->reported ? "<td class=\"n\">%.6g</td><td class=\"n\">" : "<td>-</td><td class=\"n\">",
-                       x->value);
+        pipe_text_addf(
+            out, x->reported ? "<td class=\"n\">%.6g</td><td class=\"n\">" : "<td>-</td><td class=\"n\">",
+            x->value);
         if (e->has_min)
             pipe_text_addf(out, "at least %.6g", e->min);
         if (e->has_max)
@@ -263,7 +275,8 @@ static pipe_status add_curve(const pipei_task *t, const pipei_series *m, pipe_te
     escape(out, t->node->name);
     pipe_text_add(out, ".");
     escape(out, m->name);
-    pipe_text_addf(out, " <span class=\"soft\">last %.5g</span></h3><div class=\"plot\">", m->value[m->n - 1]);
+    pipe_text_addf(out, " <span class=\"soft\">last %.5g</span></h3><div class=\"plot\">",
+                   m->value[m->n - 1]);
     PIPE_TRY(pipe_plot_svg(&plot, out, err));
     pipe_text_add(out, "</div></div>\n");
     return PIPE_OK;
@@ -317,8 +330,9 @@ static void add_files(const pipei_task *t, pipe_text *out)
 
 static void add_steps(const pipei_session *s, pipe_text *out)
 {
-    pipe_text_add(out, "<h2>Steps</h2><div class=\"card scroll\"><table><tr><th>Step</th><th>Plugin</th><th>State</th>"
-                       "<th>Time</th><th>Numbers</th><th>Files</th></tr>\n");
+    pipe_text_add(
+        out, "<h2>Steps</h2><div class=\"card scroll\"><table><tr><th>Step</th><th>Plugin</th><th>State</th>"
+             "<th>Time</th><th>Numbers</th><th>Files</th></tr>\n");
     for (size_t k = 0; k < s->n; k++) {
         const pipei_task *t = &s->task[k];
         const bool bad = t->state == PIPEI_FAILED || t->state == PIPEI_SKIPPED || t->state == PIPEI_STOPPED;
@@ -349,8 +363,9 @@ static void add_parameters(const pipei_session *s, pipe_text *out)
 {
     pipe_arena *a = pipe_arena_new();
 
-    pipe_text_add(out, "<h2>Parameters</h2><div class=\"card scroll\"><table><tr><th>Node</th><th>Plugin</th>"
-                       "<th>Inputs</th><th>Parameters <span class=\"soft\">(defaults in grey)</span></th></tr>\n");
+    pipe_text_add(out,
+                  "<h2>Parameters</h2><div class=\"card scroll\"><table><tr><th>Node</th><th>Plugin</th>"
+                  "<th>Inputs</th><th>Parameters <span class=\"soft\">(defaults in grey)</span></th></tr>\n");
     for (size_t k = 0; k < s->n; k++) {
         const pipei_node *n = s->task[k].node;
         pipe_text_add(out, "<tr>");
@@ -366,7 +381,8 @@ static void add_parameters(const pipei_session *s, pipe_text *out)
         pipe_text_add(out, "</td><td>");
         for (size_t i = 0; i < n->n_params; i++) {
             const pipe_param *row = pipei_node_row(n, i);
-            pipe_text_addf(out, "%s<span%s>%s ", i ? " · " : "", n->param[i] ? "" : " class=\"soft\"", row->name);
+            pipe_text_addf(out, "%s<span%s>%s ", i ? " · " : "", n->param[i] ? "" : " class=\"soft\"",
+                           row->name);
             escape(out, pipei_param_canonical(row, n->param[i], a));
             pipe_text_add(out, "</span>");
         }
@@ -399,8 +415,9 @@ static void add_details(const pipei_session *s, pipe_text *out)
         pipe_text_add_bytes(&copy, s->graph->text, s->graph->text_length);
         escape(out, copy.data);
     }
-    pipe_text_add(out, "</pre></details></div><div class=\"card\"><details><summary>Resolved: everything explicit"
-                       "</summary><pre>");
+    pipe_text_add(out,
+                  "</pre></details></div><div class=\"card\"><details><summary>Resolved: everything explicit"
+                  "</summary><pre>");
     escape(out, s->resolved.data ? s->resolved.data : "");
     pipe_text_add(out, "</pre></details></div>\n</main></body></html>\n");
 }

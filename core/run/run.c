@@ -55,7 +55,8 @@ void pipei_environment_close(pipei_environment *env)
 
 /* ---- a session ---- */
 
-pipe_status pipei_session_open(pipei_environment *env, const pipei_graph *g, pipei_session *s, pipe_error *err)
+pipe_status pipei_session_open(pipei_environment *env, const pipei_graph *g, pipei_session *s,
+                               pipe_error *err)
 {
     *s = (pipei_session){.env = env, .graph = g, .n = g->n_nodes, .started = pipei_now(), .state = "running"};
     s->task = pipe_alloc_array(s->n + 1, sizeof *s->task);
@@ -164,7 +165,8 @@ static json_t *plan_json(const pipei_session *s)
 
 /* ---- the run folder ---- */
 
-static pipe_status write_text(const pipei_session *s, const char *name, const char *text, size_t n, pipe_error *err)
+static pipe_status write_text(const pipei_session *s, const char *name, const char *text, size_t n,
+                              pipe_error *err)
 {
     PIPE_CLEANUP(pipe_free_ptr) char *path = pipei_path_join(s->folder.partial, name);
 
@@ -189,14 +191,12 @@ static pipe_status open_folder(pipei_session *s, const char *member, pipe_error 
     char hex[65];
 
     if (member)
-        return pipei_folder_at(member, true, &s->folder, err);
-    if (o->output)
-        return pipei_folder_at(o->output, o->overwrite, &s->folder, err);
+        return pipei_folder_at(member, &s->folder, err);
     pipe_sha256 *h = pipe_sha256_new();
     for (size_t k = 0; k < s->n; k++)
         pipe_sha256_add_string(h, s->task[k].key);
     pipe_sha256_finish(h, hex);
-    return pipei_folder_new("runs", s->graph->name, hex, &s->folder, err);
+    return pipei_folder_new(o->output ? o->output : "runs", s->graph->name, hex, &s->folder, err);
 }
 
 static void prepare_contexts(pipei_session *s)
@@ -220,7 +220,8 @@ static pipe_status begin(pipei_session *s, const char *member, pipe_error *err)
 
     PIPE_TRY(open_folder(s, member, err));
     PIPE_TRY(write_text(s, "pipeline.yaml", g->text ? g->text : "", g->text ? g->text_length : 0, err));
-    PIPE_TRY(write_text(s, "resolved.yaml", s->resolved.data ? s->resolved.data : "", s->resolved.length, err));
+    PIPE_TRY(
+        write_text(s, "resolved.yaml", s->resolved.data ? s->resolved.data : "", s->resolved.length, err));
     PIPE_TRY(open_stream(s, "metrics.jsonl", &s->journal, err));
     PIPE_TRY(open_stream(s, "log.txt", &s->log, err));
     pipei_log_attach(s->log);
@@ -247,7 +248,7 @@ static pipe_status end(pipei_session *s, pipe_status status, pipe_error *err)
         closing = pipei_folder_complete(&s->folder, &second);
     if (status != PIPE_OK || closing == PIPE_OK)
         return status;
-    s->state = "failed";                        /* a full disk, most likely: say so where it still can be said */
+    s->state = "failed"; /* a full disk, most likely: say so where it still can be said */
     s->error = pipe_strdup(second.message);
     pipei_manifest_write(s, NULL);
     return pipe_fail(err, closing, "%s", second.message);
@@ -275,8 +276,8 @@ static pipe_status run_session(pipei_session *s, const char *member, pipei_outco
     return complete ? PIPE_OK : pipe_fail(err, status, "%s", reason.message);
 }
 
-pipe_status pipei_run_graph(pipei_environment *env, const pipei_graph *g, const char *member, pipei_outcome *out,
-                            pipe_error *err)
+pipe_status pipei_run_graph(pipei_environment *env, const pipei_graph *g, const char *member,
+                            pipei_outcome *out, pipe_error *err)
 {
     pipei_session s;
     pipe_status status = pipei_session_open(env, g, &s, err);
@@ -343,8 +344,8 @@ static pipe_status run_one(pipei_environment *env, const pipei_graph *g, int *ex
     return status;
 }
 
-pipe_status pipei_run_file(const char *path, pipei_registry *reg, const pipei_run_options *o, int *exit_status,
-                           pipei_diagnostics *diag, pipe_error *err)
+pipe_status pipei_run_file(const char *path, pipei_registry *reg, const pipei_run_options *o,
+                           int *exit_status, pipei_diagnostics *diag, pipe_error *err)
 {
     pipei_environment env;
     pipei_graph *g;
@@ -353,7 +354,7 @@ pipe_status pipei_run_file(const char *path, pipei_registry *reg, const pipei_ru
     PIPE_TRY(pipei_graph_load(path, o->overrides, o->n_overrides, reg, &g, diag, err));
     pipe_status status = pipei_environment_open(reg, o, &env, err);
     if (status != PIPE_OK) {
-        *exit_status = status == PIPE_EINVAL ? EXIT_PIPELINE : EXIT_FAILED;     /* a wrong --progress is usage */
+        *exit_status = status == PIPE_EINVAL ? EXIT_PIPELINE : EXIT_FAILED; /* a wrong --progress is usage */
     } else {
         status = g->n_axes ? pipei_run_sweep(&env, path, g, exit_status, diag, err)
                            : run_one(&env, g, exit_status, err);

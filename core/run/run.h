@@ -5,9 +5,9 @@
 #include "core/graph/graph.h"
 
 typedef struct pipei_run_options {
-    const char *output;              /* -o: the folder that holds runs/ (default "runs") or exact folder */
+    const char *output;              /* -o: the folder that holds the runs; NULL: "runs" */
     const char *device, *profile;    /* NULL: the pipeline's */
-    bool dry_run, no_cache, resume, keep_going, fail_fast, no_metadata, json, overwrite;
+    bool dry_run, no_cache, resume, keep_going, fail_fast, no_metadata, json;
     bool force_all;
     const char *const *force;        /* node names */
     size_t n_force;

@@ -50,7 +50,8 @@ static void add_run(const char *folder, const char *name, json_t *list)
 }
 
 /* Runs of one pipeline, and the members of its sweeps. */
-static pipe_status add_pipeline(const char *folder, const char *prefix, bool sweep, json_t *list, pipe_error *err)
+static pipe_status add_pipeline(const char *folder, const char *prefix, bool sweep, json_t *list,
+                                pipe_error *err)
 {
     PIPE_CLEANUP(pipei_listing_free) pipei_listing entries = {0};
 
@@ -153,8 +154,10 @@ static pipe_status find_run(const char *run, char **out, pipe_error *err)
             pipe_free(path);
     }
     return *out ? PIPE_OK
-                : pipe_fail(err, PIPE_ENOTFOUND, "%s: there is no such run, neither as a folder nor below runs/; "
-                            "`pipe runs` lists them", run);
+                : pipe_fail(err, PIPE_ENOTFOUND,
+                            "%s: there is no such run, neither as a folder nor below runs/; "
+                            "`pipe runs` lists them",
+                            run);
 }
 
 static void show_node(const json_t *node, int width, pipe_text *out)
@@ -198,7 +201,8 @@ static void show_text(const char *folder, const json_t *m, pipe_text *out)
     pipe_text_addf(out, "pipeline  %s\nstate     %s\nstarted   %s, took %s\n", pipei_json_text(m, "pipeline"),
                    state_of(folder, m), pipei_json_text(m, "started"), took);
     pipe_text_addf(out, "seed      %s\ndevice    %s\npipe      %s\n", pipei_json_text(m, "seed"),
-                   json_is_object(device) ? pipei_json_text(device, "name") : "none: nothing had to be computed",
+                   json_is_object(device) ? pipei_json_text(device, "name")
+                                          : "none: nothing had to be computed",
                    pipei_json_text(m, "pipe"));
     if (json_array_size(json_object_get(m, "command"))) {
         pipe_text_add(out, "command  ");
@@ -240,7 +244,8 @@ static pipe_status check_manifest(const char *path, const json_t *m, pipe_error 
 
     for (k = 0; k < sizeof texts / sizeof texts[0]; k++)
         if (!pipei_json_text(m, texts[k]))
-            return pipe_fail(err, PIPE_EFORMAT, "%s: is not the manifest of a run: there is no `%s`", path, texts[k]);
+            return pipe_fail(err, PIPE_EFORMAT, "%s: is not the manifest of a run: there is no `%s`", path,
+                             texts[k]);
     json_array_foreach(json_object_get(m, "nodes"), k, node)
         if (!pipei_json_text(node, "name") || !pipei_json_text(node, "plugin"))
             return pipe_fail(err, PIPE_EFORMAT, "%s: node %zu has no name or plugin", path, k);

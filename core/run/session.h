@@ -89,8 +89,9 @@ pipe_status pipei_task_fail(const pipei_task *t, pipe_status status, pipe_error 
 /* Runs everything.  The first failure is returned; with --keep-going, after all that can run. */
 pipe_status pipei_execute(pipei_session *s, pipe_error *err);
 void pipei_release(pipei_session *s);                           /* all objects, users first */
-pipe_status pipei_component(pipei_session *s, pipei_task *t, pipe_object **out, pipe_error *err);   /* borrowed */
-pipe_status pipei_live(pipei_session *s, pipei_task *t, pipe_error *err);                           /* t->plugin */
+pipe_status pipei_component(pipei_session *s, pipei_task *t, pipe_object **out,
+                            pipe_error *err); /* borrowed */
+pipe_status pipei_live(pipei_session *s, pipei_task *t, pipe_error *err); /* t->plugin */
 
 /* store.c */
 pipe_status pipei_store(pipei_session *s, pipei_task *t, pipe_error *err);
@@ -125,7 +126,8 @@ PIPE_INTERNAL void pipei_outcome_free(pipei_outcome *o);
 PIPE_INTERNAL pipe_status pipei_run_graph(pipei_environment *env, const pipei_graph *g, const char *member,
                                           pipei_outcome *out, pipe_error *err);
 int pipei_exit_status(pipe_status status);
-pipe_status pipei_session_open(pipei_environment *env, const pipei_graph *g, pipei_session *s, pipe_error *err);
+pipe_status pipei_session_open(pipei_environment *env, const pipei_graph *g, pipei_session *s,
+                               pipe_error *err);
 void pipei_session_close(pipei_session *s);
 
 /* sweep.c */

@@ -97,8 +97,8 @@ static pipe_status tell_again(pipei_session *s, const pipei_task *t, pipe_error 
     for (size_t k = 0; s->journal && k < t->ctx->metrics.n; k++) {
         const pipei_series *m = &t->ctx->metrics.v[k];
         for (size_t i = 0; i < m->n; i++)
-            PIPE_TRY(pipei_journal(s->journal, "metrics.jsonl", t->node->name, m->curve ? &m->step[i] : NULL, m->name,
-                                   m->value[i], true, err));
+            PIPE_TRY(pipei_journal(s->journal, "metrics.jsonl", t->node->name, m->curve ? &m->step[i] : NULL,
+                                   m->name, m->value[i], true, err));
     }
     return PIPE_OK;
 }
@@ -139,8 +139,8 @@ static pipe_status find_schedule(pipei_session *s, pipei_task *t, const json_t *
     }
     const pipei_plugin *p = s->env->registry ? pipei_registry_find(s->env->registry, plugin) : NULL;
     if (!p)
-        return pipe_fail(err, PIPE_ENOTFOUND, "the schedule %s, which the weights were trained under, is not installed",
-                         plugin);
+        return pipe_fail(err, PIPE_ENOTFOUND,
+                         "the schedule %s, which the weights were trained under, is not installed", plugin);
     PIPE_TRY(pipei_registry_load(s->env->registry, p, &live, err));
     const json_t *params = json_object_get(j, "params");
     const char **pairs = pipe_alloc_array(2 * json_object_size(params) + 1, sizeof *pairs);
@@ -151,7 +151,8 @@ static pipe_status find_schedule(pipei_session *s, pipei_task *t, const json_t *
         pairs[count++] = key;
         pairs[count++] = json_string_value(value);
     }
-    const pipe_status status = pipei_object_create(live, node ? node : plugin, pairs, NULL, 0, t->ctx, out, err);
+    const pipe_status status = pipei_object_create(live, node ? node : plugin, pairs, NULL, 0, t->ctx, out,
+                                                   err);
     pipe_free(pairs);
     return status;
 }

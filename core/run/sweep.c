@@ -77,12 +77,8 @@ static pipe_status find_folder(sweep *w, pipe_error *err)
         pipei_session_close(&s);
     }
     pipe_sha256_finish(h, hex);
-    if (o->output) {
-        w->folder = pipe_strdup(o->output);
-    } else {
-        PIPE_CLEANUP(pipe_free_ptr) char *name = pipei_safe_name(w->base->name);
-        w->folder = pipe_format("runs/%s/sweep-%.8s", name, hex);
-    }
+    PIPE_CLEANUP(pipe_free_ptr) char *name = pipei_safe_name(w->base->name);
+    w->folder = pipe_format("%s/%s/sweep-%.8s", o->output ? o->output : "runs", name, hex);
     for (size_t k = 0; k < w->n; k++)
         w->v[k].folder = pipe_format("%s/%03zu", w->folder, k);
     return PIPE_OK;
@@ -139,8 +135,9 @@ static json_t *metric_columns(const sweep *w)
     for (size_t k = 0; k < w->n; k++)
         json_array_foreach(json_object_get(w->v[k].manifest, "nodes"), i, node)
             json_object_foreach(json_object_get(node, "metrics"), name, value) {
-                PIPE_CLEANUP(pipe_free_ptr) char *column = pipe_format("%s.%s", pipei_json_text(node, "name"), name);
-                json_object_set_new(columns, column, json_true());
+            PIPE_CLEANUP(pipe_free_ptr)
+            char *column = pipe_format("%s.%s", pipei_json_text(node, "name"), name);
+            json_object_set_new(columns, column, json_true());
             }
     return columns;
 }
@@ -279,7 +276,8 @@ static pipe_status summary(const sweep *w, int *exit_status, pipe_error *err)
         describe(w, k, &failed);
         pipe_text_addf(&failed, ": %s", w->v[k].error);
     }
-    return n == 0 ? PIPE_OK : pipe_fail(err, PIPE_EINVAL, "%zu of %zu members failed:%s", n, w->n, failed.data);
+    return n == 0 ? PIPE_OK
+                  : pipe_fail(err, PIPE_EINVAL, "%zu of %zu members failed:%s", n, w->n, failed.data);
 }
 
 static void print_sweep(const sweep *w)
@@ -335,7 +333,8 @@ static pipe_status dry_run(sweep *w, int *exit_status, pipe_error *err)
     return PIPE_OK;
 }
 
-static pipe_status run_sweep(sweep *w, const char *path, int *exit_status, pipei_diagnostics *diag, pipe_error *err)
+static pipe_status run_sweep(sweep *w, const char *path, int *exit_status, pipei_diagnostics *diag,
+                             pipe_error *err)
 {
     for (size_t k = 0; k < w->n; k++) {
         const pipe_status status = load_member(w, path, k, diag, err);

@@ -80,7 +80,8 @@ static pipe_status save_weights(pipe_object *o, const char *path, json_t *descri
                                                  "pipe.declared", declared_text, NULL}, err);
 }
 
-pipe_status pipei_declared_load(const json_t *description, pipe_object *schedule, pipe_object *o, pipe_error *err)
+pipe_status pipei_declared_load(const json_t *description, pipe_object *schedule, pipe_object *o,
+                                pipe_error *err)
 {
     const json_t *d = json_object_get(description, "declared");
     const char *predicts = pipei_json_text(d, "predicts");
@@ -101,12 +102,14 @@ pipe_status pipei_declared_load(const json_t *description, pipe_object *schedule
                                            .sigma_data = pipei_json_number(d, "sigma_data", 0.5)};
         return PIPE_OK;
     }
-    return pipe_fail(err, PIPE_EFORMAT, "what the weights of %s predict is not understood: %s", o->name, predicts);
+    return pipe_fail(err, PIPE_EFORMAT, "what the weights of %s predict is not understood: %s", o->name,
+                     predicts);
 }
 
 /* ---- data sets ---- */
 
-static pipe_status read_field(pipe_object *o, const pipe_dataset_info *info, size_t k, void **out, pipe_error *err)
+static pipe_status read_field(pipe_object *o, const pipe_dataset_info *info, size_t k, void **out,
+                              pipe_error *err)
 {
     enum { CHUNK = 1024 };
     const pipe_field *f = &info->field[k];
@@ -161,8 +164,9 @@ static pipe_status save_dataset(pipe_object *o, const char *path, json_t *descri
         pipe_shape shape = {.rank = f->shape.rank + 1};
         void *data = NULL;
         if (shape.rank > PIPE_MAX_RANK)
-            return pipe_fail(err, PIPE_ESHAPE, "field `%s`: samples of rank %u leave no room for the axis of samples",
-                             f->name, f->shape.rank);
+            return pipe_fail(err, PIPE_ESHAPE,
+                             "field `%s`: samples of rank %u leave no room for the axis of samples", f->name,
+                             f->shape.rank);
         shape.dim[0] = (int64_t)info.count;
         memcpy(shape.dim + 1, f->shape.dim, f->shape.rank * sizeof shape.dim[0]);
         PIPE_TRY(read_field(o, &info, k, &data, err));
@@ -187,7 +191,8 @@ static pipe_status stored_describe(void *self, pipe_dataset_info *info, pipe_err
 }
 
 /* Runs of consecutive samples are converted at once. */
-static pipe_status stored_read(void *self, const pipe_dataset_request *r, size_t k, void *out, pipe_error *err)
+static pipe_status stored_read(void *self, const pipe_dataset_request *r, size_t k, void *out,
+                               pipe_error *err)
 {
     const stored *d = self;
     const size_t each = (size_t)pipe_shape_count(&d->info.field[k].shape);
@@ -244,8 +249,8 @@ static pipe_status fill_stored(stored *d, const char *path, const json_t *descri
     size_t k;
 
     PIPE_TRY(pipe_safetensors_open(path, &d->file, err));
-    d->info = (pipe_dataset_info){.size = sizeof d->info,
-                                  .count = (uint64_t)json_integer_value(json_object_get(description, "count"))};
+    d->info = (pipe_dataset_info){
+        .size = sizeof d->info, .count = (uint64_t)json_integer_value(json_object_get(description, "count"))};
     if (json_array_size(json_object_get(description, "fields")) > PIPE_MAX_FIELDS)
         return pipe_fail(err, PIPE_EFORMAT, "%s: more than %d fields", path, PIPE_MAX_FIELDS);
     json_array_foreach(json_object_get(description, "fields"), k, field)
@@ -253,8 +258,8 @@ static pipe_status fill_stored(stored *d, const char *path, const json_t *descri
     return PIPE_OK;
 }
 
-pipe_status pipei_dataset_load(const char *path, const json_t *description, pipe_context *ctx, pipe_object **out,
-                               pipe_error *err)
+pipe_status pipei_dataset_load(const char *path, const json_t *description, pipe_context *ctx,
+                               pipe_object **out, pipe_error *err)
 {
     pipe_object *o;
 

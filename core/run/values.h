@@ -10,10 +10,11 @@
 pipe_status pipei_value_save(pipe_object *o, const char *path, json_t **description, pipe_error *err);
 
 /* A data set over such a file, which is mapped and read when samples are asked for. */
-pipe_status pipei_dataset_load(const char *path, const json_t *description, pipe_context *ctx, pipe_object **out,
-                               pipe_error *err);
+pipe_status pipei_dataset_load(const char *path, const json_t *description, pipe_context *ctx,
+                               pipe_object **out, pipe_error *err);
 /* Prediction, sample shape, sigma_data from `description` into the object; `schedule` may be NULL. */
-pipe_status pipei_declared_load(const json_t *description, pipe_object *schedule, pipe_object *o, pipe_error *err);
+pipe_status pipei_declared_load(const json_t *description, pipe_object *schedule, pipe_object *o,
+                                pipe_error *err);
 /* {name: canonical text} of all parameters of an object. */
 json_t *pipei_object_params(const pipe_object *o);
 

@@ -52,7 +52,8 @@ static const pipe_plugin thing = {
     .params = params, .inputs = inputs, .state_size = sizeof(state), .create = create, .destroy = destroy,
 };
 /* A state of odd size, so that the kind's common state has to be aligned. */
-static const pipe_plugin odd = {PIPE_ABI(PIPE_KIND_SAMPLER), .name = "sampler.odd", .version = "1.0.0", .state_size = 5};
+static const pipe_plugin odd = {PIPE_ABI(PIPE_KIND_SAMPLER), .name = "sampler.odd", .version = "1.0.0",
+                                .state_size = 5};
 
 static pipe_context *context(void)
 {
@@ -82,7 +83,8 @@ Test(object, defaults_and_given_values)
     cr_expect_str_eq(pipe_object_name(o), "a");
     pipe_object_unref(o);
 
-    MUST(pipei_object_create(&thing, "b", (const char *const[]){"count", "9", "sizes", "[4, 5 ,6]", "flag", "true", NULL},
+    MUST(pipei_object_create(&thing, "b",
+                             (const char *const[]){"count", "9", "sizes", "[4, 5 ,6]", "flag", "true", NULL},
                              NULL, 0, ctx, &o, &err));
     s = pipe_object_state(o);
     cr_expect_eq(s->count, 9);
@@ -106,13 +108,17 @@ Test(object, wrong_values)
     };
 
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++)
-        check_failure(pipei_object_create(&thing, "a", (const char *const[]){cases[k].key, cases[k].value, NULL}, NULL, 0,
-                                          ctx, &o, &err), PIPE_EINVAL, &err, cases[k].message, cases[k].key);
+        check_failure(pipei_object_create(&thing, "a",
+                                          (const char *const[]){cases[k].key, cases[k].value, NULL}, NULL, 0,
+                                          ctx, &o, &err),
+                      PIPE_EINVAL, &err, cases[k].message, cases[k].key);
     MUST(pipei_object_create(&odd, "s", NULL, NULL, 0, ctx, &sampler, &err));
-    check_failure(pipei_object_create(&thing, "a", NULL, &(pipei_named_object){"one", sampler}, 1, ctx, &o, &err),
-                  PIPE_EINVAL, &err, "`one`|schedule|sampler", "wrong kind");
-    check_failure(pipei_object_create(&thing, "a", NULL, &(pipei_named_object){"two", sampler}, 1, ctx, &o, &err),
-                  PIPE_EINVAL, &err, "`two`", "no such input");
+    check_failure(
+        pipei_object_create(&thing, "a", NULL, &(pipei_named_object){"one", sampler}, 1, ctx, &o, &err),
+        PIPE_EINVAL, &err, "`one`|schedule|sampler", "wrong kind");
+    check_failure(
+        pipei_object_create(&thing, "a", NULL, &(pipei_named_object){"two", sampler}, 1, ctx, &o, &err),
+        PIPE_EINVAL, &err, "`two`", "no such input");
     cr_expect_null(o, "an output was written on failure");
     cr_expect_eq(created, 0);
     pipe_object_unref(sampler);
@@ -126,7 +132,8 @@ Test(object, a_failed_create_is_destroyed)
     pipe_object *o = NULL;
 
     refuse = true;
-    check_failure(pipei_object_create(&thing, "a", NULL, NULL, 0, ctx, &o, &err), PIPE_EINVAL, &err, "do not fit", "");
+    check_failure(pipei_object_create(&thing, "a", NULL, NULL, 0, ctx, &o, &err), PIPE_EINVAL, &err,
+                  "do not fit", "");
     cr_expect_null(o);
     cr_expect_eq(destroyed, 1, "destroy() frees what create() had got");
     pipei_context_free(ctx);
@@ -140,7 +147,8 @@ Test(object, common_state_follows_the_plugins)
 
     MUST(pipei_object_create(&odd, "s", (const char *const[]){"steps", "12", NULL}, NULL, 0, ctx, &o, &err));
     cr_expect_eq((uintptr_t)pipei_object_common(o) % 16, 0);
-    cr_expect_eq(*(int64_t *)pipei_object_common(o), 12, "steps is the first row of a sampler's common state");
+    cr_expect_eq(*(int64_t *)pipei_object_common(o), 12,
+                 "steps is the first row of a sampler's common state");
     pipe_object_unref(o);
     pipei_context_free(ctx);
 }
@@ -154,7 +162,8 @@ Test(object, inputs_are_held_and_released)
     MUST(pipei_object_create(&thing, "a", NULL, NULL, 0, ctx, &a, &err));
     MUST(pipei_object_create(&odd, "b", NULL, NULL, 0, ctx, &b, &err));
     const pipei_named_object given[] = {{"one", a}, {"many", a}, {"many", b}};
-    MUST(pipei_object_create(&thing, "user", (const char *const[]){"count", "5", NULL}, given, 3, ctx, &user, &err));
+    MUST(pipei_object_create(&thing, "user", (const char *const[]){"count", "5", NULL}, given, 3, ctx, &user,
+                             &err));
     pipe_object_unref(a);
     pipe_object_unref(b);
     cr_expect_eq(destroyed, 0, "the user holds them");
@@ -194,7 +203,8 @@ Test(context, reports)
     MUST(pipe_report(ctx, "fid", 3.5, &err));
     MUST(pipe_report_at(ctx, 10, "loss", 1.0, &err));
     MUST(pipe_report_at(ctx, 20, "loss", 0.5, &err));
-    check_failure(pipe_report_at(ctx, 30, "loss", 0.0 / 0.0, &err), PIPE_EDOMAIN, &err, "`loss`|NaN|step 30", "NaN");
+    check_failure(pipe_report_at(ctx, 30, "loss", 0.0 / 0.0, &err), PIPE_EDOMAIN, &err, "`loss`|NaN|step 30",
+                  "NaN");
     check_failure(pipe_report(ctx, "fid", 1.0 / 0.0, &err), PIPE_EDOMAIN, &err, "`fid`|infinite", "infinity");
     check_failure(pipe_report(ctx, "step", 1.0, &err), PIPE_EINVAL, &err, "`step`", "reserved");
     MUST(pipei_context_metrics(ctx, &m, &err));
@@ -245,7 +255,8 @@ Test(context, yields)
     cr_expect_eq(pipei_context_yielded(ctx, "images"), d);
     cr_expect_null(pipei_context_yielded(ctx, "labels"));
     MUST(pipei_object_create(&odd, "s", NULL, NULL, 0, ctx, &o, &err));
-    check_failure(pipe_yield(ctx, "sampler", o, &err), PIPE_EUNSUPPORTED, &err, "`sampler`|without weights", "sampler");
+    check_failure(pipe_yield(ctx, "sampler", o, &err), PIPE_EUNSUPPORTED, &err, "`sampler`|without weights",
+                  "sampler");
     check_failure(pipe_yield(ctx, "images", NULL, &err), PIPE_EPLUGIN, &err, "`images`", "nothing");
     pipe_object_unref(o);
     pipe_object_unref(d);
