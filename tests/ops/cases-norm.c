@@ -1,0 +1,27 @@
+/* group_norm: i[0] groups, i[1] the mean is left in (RMS norm), f[0] epsilon. */
+#include "ops/cases.h"
+
+#define G(groups, uncentred) .attr = {.i = {groups, uncentred}, .f = {1e-3f}}, .tolerance = 2e-5
+#define BOTH(groups, uncentred, flags_, why_, ...)                                                            \
+    {"group_norm", {NORMAL(__VA_ARGS__)}, G(groups, uncentred), .flags = (flags_), .why = why_},              \
+    {"group_norm_grad", {NORMAL(__VA_ARGS__), NORMAL(__VA_ARGS__)}, G(groups, uncentred), .flags = (flags_), \
+     .why = why_}
+
+const op_case op_cases_norm[] = {
+    BOTH(1, 0, 0, "layer norm: a run cut into rows of vectors", 3, 32),
+    BOTH(1, 0, 0, "layer norm of 31: vectors and single lanes", 4, 31),
+    BOTH(1, 1, 0, "RMS norm", 5, 24),
+    BOTH(1, 1, 0, "RMS norm of 7", 3, 7),
+    BOTH(8, 0, CASE_NO_SECOND, "groups narrower than a vector", 2, 3, 3, 32),
+    BOTH(2, 0, 0, "groups of 3 channels", 2, 5, 6),
+    BOTH(3, 0, 0, "instance norm", 2, 4, 5, 3),
+    BOTH(2, 1, 0, "groups, uncentred", 2, 3, 2, 8),
+    BOTH(4, 0, CASE_FORWARD_ONLY, "groups of 12: a vector spans two", 2, 3, 3, 48),
+    BOTH(4, 0, CASE_FORWARD_ONLY, "groups of 25, odd lanes", 2, 7, 100),
+    BOTH(8, 0, CASE_FORWARD_ONLY | CASE_LARGE, "many samples", 70, 7, 7, 64),
+    BOTH(2, 0, 0, "empty", 0, 3, 4),
+    {"group_norm", {NORMAL_OF(1000, 1, 2, 9, 9, 8)}, .attr = {.i = {2, 0}, .f = {1e-3f}}, .tolerance = 2e-3,
+     .flags = CASE_FORWARD_ONLY,
+     .why = "a mean of 1000 deviations: E[x^2] - E[x]^2 would lose it"},
+    {0}
+};
