@@ -238,7 +238,9 @@ Test(sampler, classifier_free_guidance)
     const char *const params[] = {"means", "[-1, 1]", "covariances", "[0.5]", "dimension",
                                   "1",     "labels",  "true",        NULL};
     const sampler_case c = {.name = "sampler.dpmpp-2m", .grid = "log-snr"};
-    pipe_object *d = test_object("denoiser", "denoiser.gaussian-mixture", params, NULL), *s = sampler(&c, 40);
+    pipe_object *schedule = test_object("schedule", "schedule.cosine", NULL, NULL);
+    const pipei_named_object on[] = {{"schedule", schedule}, {NULL, NULL}};
+    pipe_object *d = test_object("denoiser", "denoiser.gaussian-mixture", params, on), *s = sampler(&c, 40);
     pipe_error err = PIPE_ERROR_INIT;
     double mean[3];
 
@@ -271,4 +273,5 @@ Test(sampler, classifier_free_guidance)
     cr_expect(mean[2] > mean[1] + 0.1, "scale 3 goes further: mean %g", mean[2]);
     pipe_object_unref(s);
     pipe_object_unref(d);
+    pipe_object_unref(schedule);
 }
