@@ -395,6 +395,10 @@ static void add_row_digits(gen *g, const char *indent, const char *declare)
     }
 }
 
+/* The last few elements: the compiler would vectorize their loop too, which only
+ * costs compile time. */
+static const char plain_loop[] = "#pragma clang loop vectorize(disable) unroll(disable)";
+
 /* One work-item per span of elements; whole vectors, then single ones. */
 static void cpu_kernel(gen *g, uint32_t width)
 {
@@ -408,7 +412,7 @@ static void cpu_kernel(gen *g, uint32_t width)
         pipe_text_addf(t, "    %s i = begin;\n    for (; i + %u <= end; i += %u) {\n", I, width, width);
         add_terms(g, FULL, width, "        ");
         add_stores(g, width, "        ");
-        pipe_text_add(t, "    }\n    for (; i < end; i++) {\n");
+        pipe_text_addf(t, "    }\n    %s\n    for (; i < end; i++) {\n", plain_loop);
         add_terms(g, FULL, 1, "        ");
         add_stores(g, 1, "        ");
         pipe_text_add(t, "    }\n");
@@ -423,7 +427,7 @@ static void cpu_kernel(gen *g, uint32_t width)
     pipe_text_addf(t, "        for (; i + %u <= stop; i += %u, c += %u) {\n", width, width, width);
     add_terms(g, FULL, width, "            ");
     add_stores(g, width, "            ");
-    pipe_text_add(t, "        }\n        for (; i < stop; i++, c++) {\n");
+    pipe_text_addf(t, "        }\n        %s\n        for (; i < stop; i++, c++) {\n", plain_loop);
     add_terms(g, FULL, 1, "            ");
     add_stores(g, 1, "            ");
     pipe_text_add(t, "        }\n        c = 0;\n");

@@ -382,6 +382,31 @@ static void try_join(build *b, readers *r, uint32_t p, uint32_t c)
     join(b, r, p, c);
 }
 
+/* Whether value k reads root at its own index. */
+static bool reads_straight(const readers *r, uint32_t k, uint32_t root)
+{
+    for (uint32_t j = 0; j < r->n_sources[k]; j++)
+        if (r->sources[k][j].root == root && r->sources[k][j].offset == 0 &&
+            pipei_pattern_linear(&r->sources[k][j].p))
+            return true;
+    return false;
+}
+
+/* Clusters that read the same memory at the same index share the read, and a launch. */
+static void join_siblings(build *b, readers *r, uint32_t root)
+{
+    uint32_t last = NONE;
+    for (uint32_t j = r->first[root]; j < r->first[root + 1]; j++) {
+        const uint32_t k = r->list[j];
+        if (!is_active(b, k) || b->v[k].t->count != b->v[root].t->count || !reads_straight(r, k, root))
+            continue;
+        const uint32_t p = last == NONE ? NONE : pipei_cluster_of(b, last), c = pipei_cluster_of(b, k);
+        if (p != NONE && p != c && !reads_elsewhere(b, r, c, p) && !path_between(b, r, c, p))
+            try_join(b, r, p, c);
+        last = k;
+    }
+}
+
 void pipei_fuse(build *b)
 {
     readers r = {0};
@@ -409,6 +434,10 @@ void pipei_fuse(build *b)
                 try_join(b, &r, pipei_cluster_of(b, s->root), pipei_cluster_of(b, k));
         }
     }
+
+    for (uint32_t k = 0; k < b->n; k++)
+        if (b->v[k].live && b->v[k].t->count > 1)
+            join_siblings(b, &r, k);
 
     /* What another kernel reads is stored. */
     for (uint32_t k = b->n_leaves; k < b->n; k++) {
