@@ -176,6 +176,8 @@ typedef struct build {
     uint32_t n_drafts, drafts_capacity;
     scratch *scratches;
     uint32_t n_scratches, scratches_capacity;
+    uint32_t *member_term;    /* per value, for the cluster being generated; UINT32_MAX otherwise */
+    struct readers *readers;
     uint32_t *sorted;         /* steps in order of execution */
 } build;
 
@@ -190,6 +192,34 @@ uint32_t pipei_cluster_of(build *b, uint32_t v);
 source *pipei_sources(build *b, uint32_t v, uint32_t *n, uint32_t *culprit);
 bool pipei_op_heavy(const pipe_op *op);           /* calls a transcendental function */
 bool pipei_op_identity(const pipe_op *op);        /* the expression is "a" */
+
+/* Edges between values in memory: who reads root k, inlined values looked through. */
+typedef struct readers {
+    uint32_t *first, *list;    /* of k: list[first[k]] ... list[first[k + 1]] */
+    source **sources;          /* of active values */
+    uint32_t *n_sources;
+    uint32_t *lowest;          /* representative: smallest member */
+    uint32_t *seen;            /* stamp of the search for paths */
+    uint32_t stamp, *stack;
+} readers;
+bool pipei_is_active(const build *b, uint32_t v);
+/* Whether value k reads root at its own index. */
+bool pipei_reads_straight(const readers *r, uint32_t k, uint32_t root);
+/* Joins a cluster to the lowered value behind which it is to run, if that may be. */
+bool pipei_join_behind(build *b, uint32_t lowered, uint32_t cluster);
+
+/* epilogue.c */
+void pipei_epilogues(build *b);
+/* source.c */
+typedef struct names {
+    pipe_arena *a;
+    char **list;
+    size_t n, capacity;
+} names;
+bool pipei_names_have(const names *l, const char *start, size_t n);
+void pipei_source_names(const char *s, names *macros, names *defined);
+/* false: the source has no such kernel, or uses PIPE_EPILOGUE outside of kernels. */
+bool pipei_source_add_parameters(const char *s, const char *kernel, const char *extra, pipe_text *out);
 
 /* codegen.c */
 pipe_status pipei_generate(build *b, step *s, pipe_error *err);

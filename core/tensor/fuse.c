@@ -159,7 +159,7 @@ static bool is_elementwise(const build *b, uint32_t v)
 }
 
 /* Elementwise values that a kernel of their own may have to compute. */
-static bool is_active(const build *b, uint32_t v)
+bool pipei_is_active(const build *b, uint32_t v)
 {
     return is_elementwise(b, v) && (!b->v[v].inlined || b->v[v].must_store);
 }
@@ -174,7 +174,7 @@ static void choose_inlined(build *b)
     for (bool again = true; again;) {
         again = false;
         for (uint32_t k = b->n_leaves; k < b->n; k++) {
-            if (!is_active(b, k))
+            if (!pipei_is_active(b, k))
                 continue;
             uint32_t n, culprit;
             source *s = pipei_sources(b, k, &n, &culprit);
@@ -203,16 +203,6 @@ uint32_t pipei_cluster_of(build *b, uint32_t v)
     return v;
 }
 
-/* Edges between values in memory: who reads root k, inlined values looked through. */
-typedef struct readers {
-    uint32_t *first, *list;    /* of k: list[first[k]] ... list[first[k + 1]] */
-    source **sources;          /* of active values */
-    uint32_t *n_sources;
-    uint32_t *lowest;          /* representative: smallest member */
-    uint32_t *seen;            /* stamp of the search for paths */
-    uint32_t stamp, *stack;
-} readers;
-
 static void find_readers(build *b, readers *r)
 {
     uint32_t total = 0;
@@ -227,7 +217,7 @@ static void find_readers(build *b, readers *r)
     for (int pass = 0; pass < 2; pass++) {
         for (uint32_t k = b->n_leaves; k < b->n; k++) {
             const value *v = &b->v[k];
-            if (is_active(b, k)) {
+            if (pipei_is_active(b, k)) {
                 if (pass == 0)
                     r->sources[k] = pipei_sources(b, k, &r->n_sources[k], NULL);
                 for (uint32_t j = 0; j < r->n_sources[k]; j++) {
@@ -262,14 +252,14 @@ static void find_readers(build *b, readers *r)
 /* The node of the cluster graph that value v belongs to. */
 static uint32_t node_at(build *b, uint32_t v)
 {
-    return b->v[v].kind == VALUE_ELEMENTWISE ? pipei_cluster_of(b, v) : v;
+    return pipei_cluster_of(b, v);
 }
 
 /* Pushes the clusters that read `from`; true when one of them is `target`. */
 static bool push_readers(build *b, readers *r, uint32_t from, uint32_t target, uint32_t highest,
                          uint32_t *depth, bool first)
 {
-    for (uint32_t m = from; m != NONE; m = b->v[m].kind == VALUE_ELEMENTWISE ? b->v[m].next : NONE)
+    for (uint32_t m = from; m != NONE; m = b->v[m].next)
         for (uint32_t j = r->first[m]; j < r->first[m + 1]; j++) {
             const uint32_t to = node_at(b, r->list[j]);
             if (to == target && !first)
@@ -382,8 +372,7 @@ static void try_join(build *b, readers *r, uint32_t p, uint32_t c)
     join(b, r, p, c);
 }
 
-/* Whether value k reads root at its own index. */
-static bool reads_straight(const readers *r, uint32_t k, uint32_t root)
+bool pipei_reads_straight(const readers *r, uint32_t k, uint32_t root)
 {
     for (uint32_t j = 0; j < r->n_sources[k]; j++)
         if (r->sources[k][j].root == root && r->sources[k][j].offset == 0 &&
@@ -398,7 +387,7 @@ static void join_siblings(build *b, readers *r, uint32_t root)
     uint32_t last = NONE;
     for (uint32_t j = r->first[root]; j < r->first[root + 1]; j++) {
         const uint32_t k = r->list[j];
-        if (!is_active(b, k) || b->v[k].t->count != b->v[root].t->count || !reads_straight(r, k, root))
+        if (!pipei_is_active(b, k) || b->v[k].t->count != b->v[root].t->count || !pipei_reads_straight(r, k, root))
             continue;
         const uint32_t p = last == NONE ? NONE : pipei_cluster_of(b, last), c = pipei_cluster_of(b, k);
         if (p != NONE && p != c && !reads_elsewhere(b, r, c, p) && !path_between(b, r, c, p))
@@ -407,46 +396,57 @@ static void join_siblings(build *b, readers *r, uint32_t root)
     }
 }
 
+bool pipei_join_behind(build *b, uint32_t lowered, uint32_t cluster)
+{
+    readers *r = b->readers;
+    if (b->v[lowered].t->count != b->v[cluster].t->count || reads_elsewhere(b, r, lowered, cluster) ||
+        path_between(b, r, lowered, cluster))
+        return false;
+    join(b, r, lowered, cluster);
+    return true;
+}
+
 void pipei_fuse(build *b)
 {
-    readers r = {0};
+    b->readers = pipe_arena_alloc(b->a, sizeof *b->readers);
+    readers *r = b->readers;
 
     choose_inlined(b);
-    find_readers(b, &r);
+    find_readers(b, r);
     for (uint32_t k = 0; k < b->n; k++) {
         value *v = &b->v[k];
         v->cluster = v->last = k;
         v->next = NONE;
         v->size = 1;
-        r.lowest[k] = k;
-        for (uint32_t j = 0; j < r.n_sources[k]; j++) {
-            const bool fits = pipei_radix_add(&v->digits, &r.sources[k][j].p);
+        r->lowest[k] = k;
+        for (uint32_t j = 0; j < r->n_sources[k]; j++) {
+            const bool fits = pipei_radix_add(&v->digits, &r->sources[k][j].p);
             (void)fits;        /* choose_inlined() saw to it for inlined sources; plain ones always do */
         }
     }
     for (uint32_t k = b->n_leaves; k < b->n; k++) {
-        if (!is_active(b, k))
+        if (!pipei_is_active(b, k))
             continue;
-        for (uint32_t j = 0; j < r.n_sources[k]; j++) {
-            const source *s = &r.sources[k][j];
-            if (is_active(b, s->root) && s->offset == 0 && pipei_pattern_linear(&s->p) &&
+        for (uint32_t j = 0; j < r->n_sources[k]; j++) {
+            const source *s = &r->sources[k][j];
+            if (pipei_is_active(b, s->root) && s->offset == 0 && pipei_pattern_linear(&s->p) &&
                 b->v[s->root].t->count == b->v[k].t->count)
-                try_join(b, &r, pipei_cluster_of(b, s->root), pipei_cluster_of(b, k));
+                try_join(b, r, pipei_cluster_of(b, s->root), pipei_cluster_of(b, k));
         }
     }
 
     for (uint32_t k = 0; k < b->n; k++)
         if (b->v[k].live && b->v[k].t->count > 1)
-            join_siblings(b, &r, k);
+            join_siblings(b, r, k);
 
     /* What another kernel reads is stored. */
     for (uint32_t k = b->n_leaves; k < b->n; k++) {
         value *v = &b->v[k];
-        if (!is_active(b, k))
+        if (!pipei_is_active(b, k))
             continue;
         v->stored |= v->must_store;
-        for (uint32_t j = 0; j < r.n_sources[k]; j++) {
-            const source *s = &r.sources[k][j];
+        for (uint32_t j = 0; j < r->n_sources[k]; j++) {
+            const source *s = &r->sources[k][j];
             value *root = &b->v[s->root];
             const bool inside = root->kind == VALUE_ELEMENTWISE &&
                                 pipei_cluster_of(b, s->root) == pipei_cluster_of(b, k) && s->offset == 0 &&

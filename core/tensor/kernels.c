@@ -6,7 +6,6 @@
  * renamed with the hash of the source, its macros are undefined behind it. */
 #include "core/tensor/build.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,8 +27,7 @@ typedef struct known {
     const char *source;
     cl_program program;       /* NULL until it is built */
     bool waiting;             /* in the program being put together */
-    char *const *names;       /* defined by the source at file scope: renamed */
-    size_t n_names;
+    names defined;            /* at file scope: renamed */
 } known;
 
 struct kernel_cache {
@@ -74,124 +72,13 @@ static void grow(kernel_cache *k)
     pipe_free(old);
 }
 
-/* ---- names at file scope ---- */
-
-typedef struct names {
-    pipe_arena *a;
-    char **list;
-    size_t n, capacity;
-} names;
-
-static void add_name(names *l, const char *start, size_t n)
-{
-    for (size_t k = 0; k < l->n; k++)
-        if (strlen(l->list[k]) == n && strncmp(l->list[k], start, n) == 0)
-            return;
-    if (l->n == l->capacity) {
-        char **more = pipe_arena_alloc(l->a, (l->capacity + 16) * sizeof *more);
-        if (l->n)
-            memcpy(more, l->list, l->n * sizeof *more);
-        l->list = more;
-        l->capacity += 16;
-    }
-    l->list[l->n++] = pipe_arena_strndup(l->a, start, n);
-}
-
-static bool has_name(const names *l, const char *start, size_t n)
-{
-    for (size_t k = 0; k < l->n; k++)
-        if (strlen(l->list[k]) == n && strncmp(l->list[k], start, n) == 0)
-            return true;
-    return false;
-}
-
-/* Past a comment, a string, or white space; where it is when there is none. */
-static const char *skip_blank(const char *s)
-{
-    for (;;) {
-        while (isspace((unsigned char)*s) || (s[0] == '\\' && s[1] == '\n'))
-            s++;
-        if (s[0] == '/' && s[1] == '/') {
-            while (*s && *s != '\n')
-                s++;
-        } else if (s[0] == '/' && s[1] == '*') {
-            const char *end = strstr(s + 2, "*/");
-            s = end ? end + 2 : s + strlen(s);
-        } else {
-            return s;
-        }
-    }
-}
-
-static bool is_word(char c)
-{
-    return isalnum((unsigned char)c) || c == '_';
-}
-
-/* A directive up to the end of its last continued line. */
-static const char *directive(const char *s, names *macros)
-{
-    const char *at = s + 1;
-    while (*at == ' ' || *at == '\t')
-        at++;
-    if (strncmp(at, "define", 6) == 0 && !is_word(at[6])) {
-        at += 6;
-        while (*at == ' ' || *at == '\t')
-            at++;
-        const char *name = at;
-        while (is_word(*at))
-            at++;
-        add_name(macros, name, (size_t)(at - name));
-    }
-    while (*at && !(*at == '\n' && at[-1] != '\\'))
-        at++;
-    return at;
-}
-
-/* Which names the source defines: macros, and functions, variables and types at
- * file scope (an identifier outside all braces and parentheses, followed by one
- * of ( [ = ; or {). */
-static void find_names(const char *s, names *macros, names *defined)
-{
-    static const char *const keywords[] = {"__attribute__", "struct",   "union", "enum",
-                                           "kernel",        "__kernel", "void"};
-    int braces = 0, parens = 0;
-
-    for (s = skip_blank(s); *s; s = skip_blank(s)) {
-        if (*s == '#') {
-            s = directive(s, macros);
-        } else if (*s == '"' || *s == '\'') {
-            const char quote = *s++;
-            while (*s && *s != quote)
-                s += *s == '\\' && s[1] ? 2 : 1;
-            s += *s != '\0';
-        } else if (is_word(*s)) {
-            const char *start = s;
-            while (is_word(*s))
-                s++;
-            const size_t n = (size_t)(s - start);
-            const char next = *skip_blank(s);
-            bool keyword = isdigit((unsigned char)*start);
-            for (size_t k = 0; k < sizeof keywords / sizeof keywords[0]; k++)
-                keyword |= strlen(keywords[k]) == n && strncmp(keywords[k], start, n) == 0;
-            if (!braces && !parens && !keyword && next && strchr("([=;{", next) &&
-                !has_name(macros, start, n))
-                add_name(defined, start, n);
-        } else {
-            braces += (*s == '{') - (*s == '}');
-            parens += (*s == '(') - (*s == ')');
-            s++;
-        }
-    }
-}
-
 /* ---- programs ---- */
 
 static void add_part(pipe_text *text, kernel_cache *cache, known *k)
 {
     names macros = {.a = cache->memory}, defined = {.a = cache->memory};
 
-    find_names(k->source, &macros, &defined);
+    pipei_source_names(k->source, &macros, &defined);
     for (size_t j = 0; j < defined.n; j++)
         pipe_text_addf(text, "#define %s %s_%016" PRIx64 "\n", defined.list[j], defined.list[j], k->hash);
     pipe_text_add(text, k->source);
@@ -200,8 +87,10 @@ static void add_part(pipe_text *text, kernel_cache *cache, known *k)
         pipe_text_addf(text, "#undef %s\n", macros.list[j]);
     for (size_t j = 0; j < defined.n; j++)
         pipe_text_addf(text, "#undef %s\n", defined.list[j]);
-    k->names = defined.list;
-    k->n_names = defined.n;
+    for (size_t j = 0; j < macros.n; j++)       /* back to what the prefix says */
+        if (strncmp(macros.list[j], "PIPE_EPILOGUE", 13) == 0 && macros.list[j][13] != '_')
+            pipe_text_addf(text, "#define %s(v, i) (v)\n", macros.list[j]);
+    k->defined = defined;
 }
 
 /* Names that come out of ## cannot be seen, so they cannot be renamed. */
@@ -281,11 +170,8 @@ static pipe_status create(build *b, const draft *d, launch *l, pipe_error *err)
     const known *k = slot_of(b->e->kernels, pipe_hash64(d->source, strlen(d->source), 0), d->source);
     char name[256];
     cl_int code = CL_SUCCESS;
-    bool renamed = false;
 
-    for (size_t j = 0; j < k->n_names; j++)
-        renamed |= strcmp(k->names[j], d->kernel) == 0;
-    if (renamed)
+    if (pipei_names_have(&k->defined, d->kernel, strlen(d->kernel)))
         snprintf(name, sizeof name, "%s_%016" PRIx64, d->kernel, k->hash);
     else
         snprintf(name, sizeof name, "%s", d->kernel);

@@ -310,7 +310,7 @@ static void lowered_step(build *b, uint32_t k)
     v->step = b->n_steps++;
 }
 
-static void cluster_step(build *b, uint32_t k)
+static bool cluster_step(build *b, uint32_t k)
 {
     step *s = &b->steps[b->n_steps];
     size_t most = 0, stored = 0;
@@ -318,7 +318,7 @@ static void cluster_step(build *b, uint32_t k)
     for (uint32_t m = k; m != NONE; m = b->v[m].next)
         stored += b->v[m].stored;
     if (stored == 0)
-        return;
+        return false;
     *s = (step){.is_cluster = true, .id = k};
     s->writes = pipe_arena_alloc(b->a, stored * sizeof *s->writes);
     for (int pass = 0; pass < 2; pass++) {
@@ -346,25 +346,26 @@ static void cluster_step(build *b, uint32_t k)
         }
     }
     b->n_steps++;
+    return true;
 }
 
 static pipe_status make_steps(build *b, pipe_error *err)
 {
     b->steps = pipe_arena_alloc(b->a, (b->n + 1) * sizeof *b->steps);
-    for (uint32_t k = b->n_leaves; k < b->n; k++) {
-        const value *v = &b->v[k];
-        if (!v->live || v->t->count == 0)
-            continue;
-        if (v->kind == VALUE_LOWERED)
+    b->member_term = pipe_arena_alloc(b->a, (b->n + 1) * sizeof *b->member_term);
+    memset(b->member_term, 0xff, (b->n + 1) * sizeof *b->member_term);
+    /* Lowered ops first: what they launch tells whether elementwise ops may follow in
+     * their kernels. */
+    for (uint32_t k = b->n_leaves; k < b->n; k++)
+        if (b->v[k].live && b->v[k].kind == VALUE_LOWERED && b->v[k].t->count) {
             lowered_step(b, k);
-        else if (v->kind == VALUE_ELEMENTWISE && pipei_cluster_of(b, k) == k)
-            cluster_step(b, k);
-    }
-    for (uint32_t s = 0; s < b->n_steps; s++)
-        if (b->steps[s].is_cluster)
-            PIPE_TRY(pipei_generate(b, &b->steps[s], err));
-        else
-            PIPE_TRY(pipei_lower(b, &b->steps[s], err));
+            PIPE_TRY(pipei_lower(b, &b->steps[b->n_steps - 1], err));
+        }
+    pipei_epilogues(b);
+    for (uint32_t k = b->n_leaves; k < b->n; k++)
+        if (b->v[k].live && b->v[k].kind == VALUE_ELEMENTWISE && b->v[k].t->count &&
+            pipei_cluster_of(b, k) == k && cluster_step(b, k))
+            PIPE_TRY(pipei_generate(b, &b->steps[b->n_steps - 1], err));
     return PIPE_OK;
 }
 

@@ -157,6 +157,67 @@ Test(engine, a_row_of_itself)
     pipei_engine_free(e);
 }
 
+/* ---- epilogues ---- */
+
+Test(engine, elementwise_ops_run_where_a_kernel_stores)
+{
+    pipe_engine *e = test_engine(NULL);
+    pipe_tensor *kept = NULL;
+    for (int64_t width = 1; width <= 16; width *= width == 1 ? 4 : 2) {
+        pipe_tensor *x = test_source(e, PIPE_SHAPE(5, 7), 1);
+        pipe_tensor *bias = test_source(e, PIPE_SHAPE(7), 2), *per_row = test_source(e, PIPE_SHAPE(5, 1), 3);
+        pipe_tensor *rest = test_source(e, PIPE_SHAPE(5, 7), 4);
+        pipe_tensor *y = row_add(row_mul(row_mirror(x, width), per_row), bias);
+        pipe_keep(&kept, row_add(row_affine(row_tanh(y), 2.0, 0.25), rest));
+        cr_assert_eq(launches_of_eval(e), 1);
+        float a[35], b[7], c[5], d[35], want[35];
+        test_fill(a, 35, 1);
+        test_fill(b, 7, 2);
+        test_fill(c, 5, 3);
+        test_fill(d, 35, 4);
+        for (size_t k = 0; k < 35; k++)
+            want[k] = 2.0f * tanhf(a[34 - k] * c[k / 7] + b[k % 7]) + 0.25f + d[k];
+        expect(kept, 35, want);
+    }
+    pipei_engine_free(e);
+}
+
+Test(engine, an_epilogue_stores_what_others_need)
+{
+    pipe_engine *e = test_engine(NULL);
+    pipe_tensor *raw = NULL, *sum = NULL, *top = NULL, *last = NULL;
+    pipe_tensor *m = row_mirror(three(e, 1, 2, 3), 4);
+    pipe_tensor *s = row_add(m, three(e, 10, 10, 10));
+    pipe_keep(&raw, m);
+    pipe_keep(&sum, s);
+    pipe_keep(&top, row_max(s, row_full(e, PIPE_SCALAR, 12.5)));
+    cr_assert_eq(launches_of_eval(e), 1);
+    expect(raw, 3, (float[]){3, 2, 1});
+    expect(sum, 3, (float[]){13, 12, 11});
+    expect(top, 3, (float[]){13, 12.5f, 12.5f});
+    /* What comes in between keeps them apart. */
+    m = row_mirror(raw, 8);
+    pipe_keep(&last, row_add(m, row_reverse(m)));
+    cr_assert_eq(launches_of_eval(e), 3);
+    expect(last, 3, (float[]){4, 4, 4});
+    pipei_engine_free(e);
+}
+
+/* A kernel may evaluate its epilogue twice, so an update behind it is not in place. */
+Test(engine, an_epilogue_does_not_overwrite_what_it_reads)
+{
+    pipe_engine *e = test_engine(NULL);
+    pipe_tensor *w = NULL;
+    pipe_keep(&w, three(e, 1, 2, 3));
+    OK(pipe_eval(e, &err_));
+    for (int k = 0; k < 2; k++) {
+        OK(pipe_assign(w, row_sub(w, row_affine(row_mirror(w, 4), 0.5, 0)), &err_));
+        OK(pipe_eval(e, &err_));
+    }
+    expect(w, 3, (float[]){-0.5f - 1.25f, 1 - 0.5f, 2.5f + 0.25f});
+    pipei_engine_free(e);
+}
+
 Test(engine, temporaries_share_memory)
 {
     pipe_engine *e = runtime_engine(NULL);
@@ -607,10 +668,10 @@ Test(engine, op_rows_are_registered_once)
     OK(pipe_op_register(test_rows, &err_));
     cr_assert_eq(pipe_op_register(test_rows, &err), PIPE_EEXIST);
     cr_assert(strstr(err.message, "test.add"), "%s", err.message);
-    cr_assert_eq(pipei_op_count(), n + 19);
+    cr_assert_eq(pipei_op_count(), n + 20);
     cr_assert_eq(pipei_op_find("test.add"), test_rows[0]);
     cr_assert_eq(pipei_op_at(n), test_rows[0]);
-    cr_assert_eq(pipei_op_at(n + 19), NULL);
+    cr_assert_eq(pipei_op_at(n + 20), NULL);
     cr_assert_eq(pipei_op_find("test.none"), NULL);
 
     static const pipe_op nameless = {PIPE_OP_INIT}, idle = {PIPE_OP_INIT, .name = "test.idle"},

@@ -154,8 +154,10 @@ static void add_shape_op(graph *g)
         host *h = push(g, row_spread(a.t, want), a.exact);
         for (size_t k = 0; k < h->n; k++)
             h->x[k] = a.x[at(k, &want, &a.s)];
-    } else if (kind == 3 && draw(g, 3) == 0) {
-        host *h = push(g, row_reverse(a.t), a.exact);
+    } else if (kind == 3) {
+        static const int64_t width[4] = {1, 4, 8, 16};
+        const uint64_t which = draw(g, 6);
+        host *h = push(g, which < 4 ? row_mirror(a.t, width[which]) : row_reverse(a.t), a.exact);
         for (size_t k = 0; k < h->n; k++)
             h->x[k] = a.x[a.n - 1 - k];
     }

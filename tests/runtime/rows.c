@@ -118,6 +118,38 @@ static pipe_status lower_reverse(pipe_lowering *l, const pipe_op_call *c, pipe_e
     return PIPE_OK;
 }
 
+/* Reverses too, in pieces of every width that an epilogue can have, with a helper and
+ * a second kernel in the same source. */
+static pipe_status lower_mirror(pipe_lowering *l, const pipe_op_call *c, pipe_error *err)
+{
+    (void)err;
+    const uint32_t width = c->attr->i[0] ? (uint32_t)c->attr->i[0] : 1;
+    const char *load = width > 1 ? pipe_lower_text(l, "vload%u(0, t)", width) : "t[0]";
+    const char *store =
+        width > 1 ? pipe_lower_text(l, "vstore%u(PIPE_EPILOGUE%u(%s, i), 0, y + i)", width, width, load)
+                  : pipe_lower_text(l, "y[i] = PIPE_EPILOGUE1(%s, i)", load);
+    pipe_launch k = {
+        .source = pipe_lower_text(l,
+            "float pick(global const float *x, size_t i) { return x[i]; }\n"
+            "__attribute__((reqd_work_group_size(1, 1, 1)))\n"
+            "kernel void run(PIPE_BUF(const float, x), PIPE_BUF(float, y), const int n /* ) */)\n"
+            "{ PIPE_BIND(const float, x); PIPE_BIND(float, y);\n"
+            "  size_t i = 0; float t[16];\n"
+            "  for (; i + %u <= n; i += %u) {\n"
+            "    for (int k = 0; k < %u; k++) t[k] = pick(x, n - 1 - i - k);\n"
+            "    %s;\n"
+            "  }\n"
+            "  for (; i < n; i++) y[i] = PIPE_EPILOGUE1(x[n - 1 - i], i); }\n"
+            "kernel void other(PIPE_BUF(float, y))\n"
+            "{ PIPE_BIND(float, y); y[0] = PIPE_EPILOGUE1(y[0], 0); }\n", width, width, width, store),
+        .kernel = "run", .dims = 1, .global = {1}, .local = {1}, .n_args = 3,
+        .args = {{.kind = PIPE_ARG_INPUT}, {.kind = PIPE_ARG_OUTPUT},
+                 {.kind = PIPE_ARG_INT, .value = (int32_t)pipe_count(c->out)}},
+    };
+    pipe_lower_launch(l, &k);
+    return PIPE_OK;
+}
+
 static pipe_status lower_total(pipe_lowering *l, const pipe_op_call *c, pipe_error *err)
 {
     (void)err;
@@ -198,6 +230,8 @@ static const pipe_op head = {PIPE_OP_INIT, .name = "test.head", .arity = 1, .sha
                              .reference = unused, .lower = lower_broken, .window = window};
 static const pipe_op reverse = {PIPE_OP_INIT, .name = "test.reverse", .arity = 1, .shape = same,
                                 .reference = unused, .lower = lower_reverse};
+static const pipe_op mirror = {PIPE_OP_INIT, .name = "test.mirror", .arity = 1, .shape = same,
+                               .reference = unused, .lower = lower_mirror, .epilogue = true};
 static const pipe_op total = {PIPE_OP_INIT, .name = "test.total", .arity = 1, .shape = scalar,
                               .reference = unused, .lower = lower_total};
 static const pipe_op words = {PIPE_OP_INIT, .name = "test.words", .arity = 0, .shape = given,
@@ -207,7 +241,7 @@ static const pipe_op broken = {PIPE_OP_INIT, .name = "test.broken", .arity = 1, 
 
 const pipe_op *const test_rows[] = {&add,     &sub,     &mul,   &maximum, &less,   &where,  &affine,
                                     &tangent, &power,   &full,  &spread,  &to_i32, &to_f32, &reshape,
-                                    &head,    &reverse, &total, &words,   &broken, NULL};
+                                    &head,    &reverse, &mirror, &total, &words,   &broken, NULL};
 
 static pipe_tensor *apply1(const pipe_op *op, pipe_tensor *a, const pipe_attr *attr)
 {
@@ -257,6 +291,7 @@ pipe_tensor *row_head(pipe_tensor *a, int64_t start, int64_t length)
     return apply1(&head, a, &(pipe_attr){.i = {start, length}});
 }
 pipe_tensor *row_reverse(pipe_tensor *a) { return apply1(&reverse, a, NULL); }
+pipe_tensor *row_mirror(pipe_tensor *a, int64_t width) { return apply1(&mirror, a, &(pipe_attr){.i = {width}}); }
 pipe_tensor *row_total(pipe_tensor *a) { return apply1(&total, a, NULL); }
 pipe_tensor *row_words(pipe_engine *e, int64_t n, uint32_t word, double x)
 {
