@@ -161,7 +161,7 @@ Test(engine, a_row_of_itself)
 
 Test(engine, elementwise_ops_run_where_a_kernel_stores)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *kept = NULL;
     for (int64_t width = 1; width <= 16; width *= width == 1 ? 4 : 2) {
         pipe_tensor *x = test_source(e, PIPE_SHAPE(5, 7), 1);
@@ -184,7 +184,7 @@ Test(engine, elementwise_ops_run_where_a_kernel_stores)
 
 Test(engine, an_epilogue_stores_what_others_need)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *raw = NULL, *sum = NULL, *top = NULL, *last = NULL;
     pipe_tensor *m = row_mirror(three(e, 1, 2, 3), 4);
     pipe_tensor *s = row_add(m, three(e, 10, 10, 10));
@@ -206,7 +206,7 @@ Test(engine, an_epilogue_stores_what_others_need)
 /* A kernel may evaluate its epilogue twice, so an update behind it is not in place. */
 Test(engine, an_epilogue_does_not_overwrite_what_it_reads)
 {
-    pipe_engine *e = test_engine(NULL);
+    pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *w = NULL;
     pipe_keep(&w, three(e, 1, 2, 3));
     OK(pipe_eval(e, &err_));
