@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const cli_option options[] = {
     {"dry-run", 'n', NULL, "list every step with run or cached, and why; run nothing"},
@@ -54,6 +55,21 @@ static int print_config(const char *path, const cli_inputs *in, pipei_registry *
     return 0;
 }
 
+/* Warnings must not wait for the end of a run of hours.  false: invalid, which has been said. */
+static bool check_first(const char *path, const cli_inputs *in, pipei_registry *reg)
+{
+    pipe_error err = PIPE_ERROR_INIT;
+    pipei_diagnostics diag = {0};
+    pipei_graph *g = NULL;
+    const pipe_status status = pipei_graph_load(path, in->override, in->n_overrides, reg, &g, &diag, &err);
+    cli_print_diagnostics(&diag);
+    pipei_diagnostics_free(&diag);
+    pipei_graph_free(g);
+    if (status != PIPE_OK)
+        cli_fail_error(status, &err);
+    return status == PIPE_OK;
+}
+
 static int run_pipeline(const cli_args *a, const char *path, const cli_inputs *in, pipei_registry *reg)
 {
     pipe_error err = PIPE_ERROR_INIT;
@@ -82,8 +98,15 @@ static int run_pipeline(const cli_args *a, const char *path, const cli_inputs *i
     for (size_t k = 0; k < a->n_given; k++)
         o.force_all = o.force_all || (strcmp(a->given[k].option->name, "force") == 0 && !a->given[k].value);
     int exit_status = -1;
+    struct stat st;
+    const bool twice = stat(path, &st) == 0 && S_ISREG(st.st_mode);     /* a pipe can be read once */
+    if (twice && !check_first(path, in, reg)) {
+        pipe_free(force);
+        return EXIT_USAGE;
+    }
     const pipe_status status = pipei_run_file(path, reg, &o, &exit_status, &diag, &err);
-    cli_print_diagnostics(&diag);
+    if (status == PIPE_EPIPELINE || !twice)
+        cli_print_diagnostics(&diag);
     pipei_diagnostics_free(&diag);
     pipe_free(force);
     if (status == PIPE_OK)

@@ -27,7 +27,7 @@ static json_t *diagnostics_json(const pipei_diagnostics *d)
 }
 
 /* The combinations of a sweep can be wrong where its axes alone are not. */
-static pipe_status check_members(const char *path, const pipei_graph *g, const cli_inputs *in,
+static pipe_status check_members(const pipei_graph *g, const cli_inputs *in,
                                  pipei_registry *reg, pipei_diagnostics *diag, pipe_error *err)
 {
     const size_t members = pipei_graph_members(g);
@@ -39,7 +39,9 @@ static pipe_status check_members(const char *path, const pipei_graph *g, const c
         pipei_graph *member = NULL;
         const size_t n = pipei_graph_member_overrides(g, k, override + in->n_overrides);
         pipei_diagnostics_free(diag);
-        status = pipei_graph_load(path, override, in->n_overrides + n, reg, &member, diag, err);
+        /* the text again, not the file: it may have come through a pipe */
+        status = pipei_graph_load_text(g->text, g->text_length, g->path, override, in->n_overrides + n, reg,
+                                       &member, diag, err);
         pipei_graph_free(member);
     }
     pipe_free(override);
@@ -58,8 +60,7 @@ static int check(const char *path, const cli_inputs *in, pipei_registry *reg, js
     if (status == PIPE_OK) {
         nodes = g->n_nodes;
         members = pipei_graph_members(g);
-        if (strcmp(path, "-") != 0)
-            status = check_members(path, g, in, reg, &diag, &err);
+        status = check_members(g, in, reg, &diag, &err);
         pipei_graph_free(g);
     }
     /* Anything that went wrong here concerns the file. */

@@ -90,12 +90,14 @@ PIPE_INTERNAL void pipei_diagnostics_free(pipei_diagnostics *d);
 /* As conventions ask: file:line:column, the line, the caret, help. */
 PIPE_INTERNAL void pipei_diagnostics_print(const pipei_diagnostics *d, pipe_text *out, bool colour);
 
-/* path "-": standard input.  overrides: "node.key=value" (also seed=, device=,
+/* path "-": standard input.  *diag is zeroed, or of an earlier load, which it
+ * then forgets; warnings come with PIPE_OK too.  overrides: "node.key=value" (also seed=, device=,
  * vars.NAME=), applied after the file.  Returns PIPE_EPIPELINE with diagnostics
  * when the pipeline is invalid. The registry must outlive the graph. */
 PIPE_INTERNAL pipe_status pipei_graph_load(const char *path, const char *const *overrides, size_t n_overrides,
                                            pipei_registry *reg, pipei_graph **out, pipei_diagnostics *diag,
                                            pipe_error *err);
+/* The same of a text; relative paths in it start at the folder of `name`. */
 PIPE_INTERNAL pipe_status pipei_graph_load_text(const char *text, size_t length, const char *name,
                                                 const char *const *overrides, size_t n_overrides,
                                                 pipei_registry *reg, pipei_graph **out,

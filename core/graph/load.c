@@ -11,7 +11,14 @@
 
 enum { INCLUDE_DEPTH = 32 };
 
+#define STANDARD_INPUT "<stdin>"
+
 static void read_root(pipei_loader *l, const pipei_source *s, unsigned depth);
+
+static bool is_standard(const char *path)
+{
+    return strcmp(path, "-") == 0 || strcmp(path, STANDARD_INPUT) == 0;
+}
 
 void *pipei_grow(pipe_arena *a, void *old, size_t n, size_t *room, size_t each)
 {
@@ -39,8 +46,9 @@ pipei_source *pipei_source_add(pipei_loader *l, const char *name, const char *fo
 
 pipei_raw *pipei_raw_find(const pipei_raws *r, const char *name)
 {
+    const uint64_t hash = pipei_yaml_hash(name);
     for (size_t k = 0; k < r->n; k++)
-        if (strcmp(r->v[k].name, name) == 0)
+        if (r->v[k].hash == hash && strcmp(r->v[k].name, name) == 0)
             return &r->v[k];
     return NULL;
 }
@@ -49,7 +57,7 @@ void pipei_raw_add(pipei_loader *l, pipei_raws *r, const char *name, const pipei
                    pipei_yaml *value)
 {
     r->v = pipei_grow(l->arena, r->v, r->n, &r->room, sizeof *r->v);
-    r->v[r->n++] = (pipei_raw){.name = name, .at = *at, .value = value};
+    r->v[r->n++] = (pipei_raw){.name = name, .hash = pipei_yaml_hash(name), .at = *at, .value = value};
 }
 
 const char *pipei_did_you_mean(pipei_loader *l, const char *word, const char *const *names, size_t n)
@@ -165,7 +173,9 @@ static void read_section(pipei_loader *l, const char *key, const pipei_yaml *y, 
         return;
     }
     for (size_t k = 0; k < y->n; k++) {
-        const pipei_raw *before = pipei_raw_find(out, y->key[k]->text);
+        pipei_raw *before = pipei_raw_find(out, y->key[k]->text);
+        if (before)
+            before->used = true;
         if (before && first_wins)
             continue;
         if (before)
@@ -218,9 +228,9 @@ static void read_root(pipei_loader *l, const pipei_source *s, unsigned depth)
         else if (strcmp(key, "nodes") == 0)
             read_section(l, key, y, &l->raw, false);
         else if (strcmp(key, "sweep") == 0)
-            read_section(l, key, y, &l->sweep, false);
+            read_section(l, key, y, &l->sweep, true);
         else if (strcmp(key, "expect") == 0)
-            read_section(l, key, y, &l->expect, false);
+            read_section(l, key, y, &l->expect, true);
         else if (strcmp(key, "include") == 0)
             include = y;
         else {
@@ -276,7 +286,7 @@ static void finish_header(pipei_loader *l, const char *path)
                                "digits, hyphens, underscores and dots, at most 100",
                                g->name);
     } else {
-        const char *name = strcmp(path, "-") == 0 ? "pipeline" : pipei_path_name(path);
+        const char *name = is_standard(path) ? "pipeline" : pipei_path_name(path);
         const char *extension = pipei_path_extension(name);
         const bool yaml = strcmp(extension, "yaml") == 0 || strcmp(extension, "yml") == 0;
         const size_t n = strlen(name) - (yaml ? strlen(extension) + 1 : 0);
@@ -306,6 +316,7 @@ static pipe_status build(pipei_loader *l, const char *path, const pipei_source *
         pipei_raws *sections[] = {&l->vars, &l->raw, &l->expect, &l->sweep};
         for (size_t k = 0; k < 4; k++)
             expand_section(l, sections[k]);
+        pipei_check_set_vars(l);
         if (l->raw.n == 0) {
             const pipei_position at = {.file = main->name, .line = 1, .column = 1, .length = 1};
             pipei_report_error(&l->reporter, &at, "nodes: {solver: {plugin: sampler.ddim}}",
@@ -337,12 +348,15 @@ static pipe_status load(const char *path, const char *text, size_t length, const
 {
     pipei_graph *g = new_graph();
     pipei_loader l = {.registry = reg, .arena = g->arena, .graph = g, .reporter = {.diag = diag}};
-    const bool file = !text && strcmp(path, "-") != 0;
+    const bool standard = is_standard(path);
     PIPE_CLEANUP(pipe_free_ptr) char *cwd = realpath(".", NULL);
-    *diag = (pipei_diagnostics){0};
+    struct stat st;
+    pipei_diagnostics_free(diag);           /* a caller may load again with the same one */
 
-    const char *folder = file ? absolute_folder(&l, path) : cwd ? cwd : ".";
-    pipei_source *s = pipei_source_add(&l, strcmp(path, "-") == 0 ? "<stdin>" : path, folder);
+    /* What comes through a pipe stands nowhere: its paths are relative to the working directory. */
+    const bool nowhere = standard || (stat(path, &st) == 0 && !S_ISREG(st.st_mode));
+    const char *folder = !nowhere ? absolute_folder(&l, path) : cwd ? cwd : ".";
+    pipei_source *s = pipei_source_add(&l, standard ? STANDARD_INPUT : path, folder);
     l.cwd = pipei_source_add(&l, "--set", cwd ? cwd : ".");
     pipe_status status = PIPE_OK;
     if (text) {

@@ -13,8 +13,10 @@
 /* name: value, of nodes, vars, expect and sweep alike */
 typedef struct pipei_raw {
     const char *name;
+    uint64_t hash;
     pipei_position at;               /* of the name */
     pipei_yaml *value;
+    bool used;                       /* a variable that something refers to or that a file defines */
     int state;                       /* vars: 0 as written, 1 being expanded, 2 expanded */
 } pipei_raw;
 
@@ -39,6 +41,7 @@ typedef struct pipei_loader {
     pipei_reporter reporter;
     size_t nodes;                    /* YAML nodes so far */
     size_t expanded;                 /* bytes that ${} produced so far */
+    bool exploded;                   /* they were too many, which has been reported */
 
     pipei_yaml *pipeline, *seed, *device;    /* NULL: not given */
     pipei_raws raw, vars, expect, sweep, set;
@@ -70,6 +73,8 @@ PIPE_INTERNAL bool pipei_yaml_set(pipei_loader *l, pipei_raw *node, const char *
 
 /* With every ${name} replaced; y itself if there is none.  NULL: reported. */
 PIPE_INTERNAL pipei_yaml *pipei_expand(pipei_loader *l, pipei_yaml *y);
+/* Reports --set vars.NAME of a NAME that no file has. */
+PIPE_INTERNAL void pipei_check_set_vars(pipei_loader *l);
 
 /* Each of these reports and goes on. */
 PIPE_INTERNAL void pipei_check_nodes(pipei_loader *l);

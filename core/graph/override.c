@@ -26,7 +26,8 @@ static void read_one(pipei_loader *l, const char *text)
     s->override = true;
     const size_t n = strcspn(text, "=");
     const pipei_position at = {.file = s->name, .line = 1, .column = 1, .length = (uint32_t)(n ? n : 1)};
-    if (text[n] == '\0' || n == 0) {
+    const char *target = pipe_arena_strndup(l->arena, text, n);
+    if (text[n] == '\0' || n == 0 || text[0] == '.' || text[n - 1] == '.' || strstr(target, "..")) {
         pipei_report_error(&l->reporter, &at, "node.key=value, seed=value, device=value or vars.name=value",
                            "this is no assignment");
         return;
@@ -34,7 +35,6 @@ static void read_one(pipei_loader *l, const char *text)
     pipei_yaml *value = parse_value(l, s, n + 1);
     if (!value)
         return;
-    const char *target = pipe_arena_strndup(l->arena, text, n);
     if (strcmp(target, "seed") == 0 || strcmp(target, "device") == 0) {
         if (value->type != PIPEI_YAML_SCALAR)
             pipei_report_error(&l->reporter, &value->at, NULL, "%s is one value, not %s", target,

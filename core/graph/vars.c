@@ -18,6 +18,7 @@ static pipei_yaml *variable(pipei_loader *l, const pipei_yaml *at, const char *n
                            "variable %s is not defined", name);
         return NULL;
     }
+    var->used = true;
     if (var->state == 1) {
         pipei_report_error(&l->reporter, &var->at, NULL, "variable %s is defined by itself", name);
         return NULL;
@@ -36,6 +37,9 @@ static bool grew(pipei_loader *l, const pipei_yaml *at, size_t bytes, size_t nod
     l->nodes += nodes;
     if (l->expanded <= PIPEI_YAML_BYTES && l->nodes <= PIPEI_YAML_NODES)
         return true;
+    if (l->exploded)
+        return false;
+    l->exploded = true;
     pipei_report_error(&l->reporter, &at->at, NULL, "variables expand to more than %d bytes or %d YAML nodes",
                        PIPEI_YAML_BYTES, PIPEI_YAML_NODES);
     return false;
@@ -115,4 +119,21 @@ pipei_yaml *pipei_expand(pipei_loader *l, pipei_yaml *y)
         }
     }
     return !good ? NULL : copy ? copy : y;
+}
+
+void pipei_check_set_vars(pipei_loader *l)
+{
+    for (size_t k = 0; k < l->vars.n; k++) {
+        const pipei_raw *var = &l->vars.v[k];
+        const pipei_source *s = pipei_source_of(&l->reporter, &var->at);
+        if (var->used || !s || !s->override)
+            continue;
+        const char **names = pipe_arena_alloc(l->arena, l->vars.n * sizeof *names);
+        size_t n = 0;
+        for (size_t i = 0; i < l->vars.n; i++)
+            if (i != k)
+                names[n++] = l->vars.v[i].name;
+        pipei_report_error(&l->reporter, &var->at, pipei_did_you_mean(l, var->name, names, n),
+                           "variable %s is neither defined nor used", var->name);
+    }
 }

@@ -226,6 +226,7 @@ static pipei_yaml *parse_scalar(reader *r, const yaml_event_t *e)
         return NULL;
     }
     y->text = pipe_arena_strndup(r->arena, text, n);
+    y->hash = pipei_yaml_hash(y->text);
     y->plain = e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     return y;
 }
@@ -293,10 +294,16 @@ static bool merge(reader *r, pairs *p, const pipei_yaml *from)
     return true;
 }
 
+uint64_t pipei_yaml_hash(const char *text)
+{
+    return pipe_hash64(text, strlen(text), 0);
+}
+
 static size_t find_key(const pipei_yaml *map, const char *key)
 {
+    const uint64_t hash = pipei_yaml_hash(key);
     for (size_t k = 0; k < map->n; k++)
-        if (strcmp(map->key[k]->text, key) == 0)
+        if (map->key[k]->hash == hash && strcmp(map->key[k]->text, key) == 0)
             return k;
     return SIZE_MAX;
 }
@@ -461,6 +468,7 @@ pipei_yaml *pipei_yaml_scalar(const char *text, const pipei_position *at, pipe_a
     y->at = *at;
     y->origin = at->file;
     y->text = pipe_arena_strdup(a, text);
+    y->hash = pipei_yaml_hash(text);
     y->weight = 1;
     return y;
 }

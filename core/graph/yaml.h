@@ -53,6 +53,7 @@ typedef struct pipei_yaml {
     const char *origin;              /* position.file of the text itself, where a variable brought it here: a
                                         relative path starts there */
     const char *text;                /* scalar */
+    uint64_t hash;                   /* of the text: a mapping may have thousands of keys */
     size_t n;                        /* items or pairs */
     struct pipei_yaml **key;         /* map: scalars */
     struct pipei_yaml **item;        /* list: items; map: values */
@@ -64,6 +65,7 @@ typedef struct pipei_yaml {
  * NULL: it could not be parsed, which has been reported. */
 PIPE_INTERNAL pipei_yaml *pipei_yaml_parse(const pipei_source *source, const char *text, size_t length,
                                            uint32_t shift, size_t *nodes, pipe_arena *a, pipei_reporter *r);
+PIPE_INTERNAL uint64_t pipei_yaml_hash(const char *text);
 /* The value of a key, or NULL. */
 PIPE_INTERNAL pipei_yaml *pipei_yaml_get(const pipei_yaml *map, const char *key);
 /* A copy whose pairs or items can be replaced, with room for `more`. */

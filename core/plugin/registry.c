@@ -310,6 +310,19 @@ pipe_status pipei_registry_open(const char *const *extra, pipei_registry **out, 
     return PIPE_OK;
 }
 
+pipei_registry *pipei_registry_of(const pipei_plugin *plugins, size_t n)
+{
+    pipei_registry *r = pipe_alloc(sizeof *r);
+    r->arena = pipe_arena_new();
+    r->entries = pipe_arena_alloc(r->arena, (n + 1) * sizeof *r->entries);
+    for (size_t k = 0; k < n; k++) {
+        entry *e = pipe_arena_alloc(r->arena, sizeof *e);
+        e->plugin = plugins[k];
+        r->entries[r->n++] = e;
+    }
+    return r;
+}
+
 void pipei_registry_close(pipei_registry *r)
 {
     if (!r)
@@ -411,6 +424,8 @@ pipe_status pipei_registry_load(pipei_registry *r, const pipei_plugin *p, const 
     if (!e || &e->plugin != p)
         return pipe_fail(err, PIPE_ENOTFOUND, "the plugin \"%s\" is not of this registry", p->meta.name);
     if (!e->live) {
+        if (!e->record)
+            return pipe_fail(err, PIPE_EUNSUPPORTED, "the plugin \"%s\" has no shared object", p->meta.name);
         PIPE_TRY(check_unchanged(e->record, err));
         void *handle = dlopen(p->path, RTLD_NOW | RTLD_LOCAL);
         if (!handle)
