@@ -64,7 +64,9 @@ static json_t *scalar(const pipe_param *row, pipe_type type)
 
 static json_t *list_of(const pipe_param *row, pipe_type type)
 {
-    return with_variable(json_pack("{s:s, s:o}", "type", "array", "items", scalar(row, type)));
+    /* one value stands for a list of one */
+    return json_pack("{s:[o, o]}", "anyOf", scalar(row, type),
+                     with_variable(json_pack("{s:s, s:o}", "type", "array", "items", scalar(row, type))));
 }
 
 static json_t *default_value(const pipe_param *row)

@@ -256,13 +256,13 @@ pipei_given pipei_given_of_text(const pipe_param *p, const char *text, pipe_aren
 
 static pipe_status check_form(const pipe_param *p, const pipei_given *v, pipe_error *err)
 {
-    if (v->list == is_list(p->type))
-        return PIPE_OK;
-    if (v->list)
+    /* one value where a list is wanted is a list of one */
+    if (v->list && !is_list(p->type))
         return pipe_fail(err, PIPE_EINVAL, "a list is given where one %s is wanted",
                          pipei_param_type_name(p));
-    return pipe_fail(err, PIPE_EINVAL, "\"%s\" is given where a %s is wanted: put it in brackets", v->text[0],
-                     pipei_param_type_name(p));
+    if (!v->list && is_list(p->type) && *skip_blanks(v->text[0]) == '[')
+        return pipe_fail(err, PIPE_EINVAL, "\"%s\" is a list that is not closed", v->text[0]);
+    return PIPE_OK;
 }
 
 pipe_status pipei_param_check(const pipe_param *p, const pipei_given *v, size_t *item, pipe_error *err)
@@ -324,7 +324,7 @@ pipe_status pipei_param_store(const pipe_param *p, const pipei_given *v, void *s
     for (size_t k = 0; k < v->n; k++)
         PIPE_TRY(parse_scalar(p, v->text[k], &values[k], err));
     void *field = (char *)state + p->offset;
-    if (v->list)
+    if (is_list(p->type))
         store_list(p, values, v->n, field, a);
     else
         store_scalar(p, values, field, a);
@@ -383,12 +383,12 @@ const char *pipei_param_canonical(const pipe_param *p, const pipei_given *v, pip
         fallback = pipei_given_of_text(p, p->fallback, a);
         v = &fallback;
     }
-    pipe_text_add(&t, v->list ? "[" : "");
+    pipe_text_add(&t, is_list(p->type) ? "[" : "");
     for (size_t k = 0; k < v->n; k++) {
         pipe_text_add(&t, k ? ", " : "");
         add_scalar(&t, p, v->text[k]);
     }
-    pipe_text_add(&t, v->list ? "]" : "");
+    pipe_text_add(&t, is_list(p->type) ? "]" : "");
     return pipe_arena_strdup(a, t.data ? t.data : "");
 }
 
