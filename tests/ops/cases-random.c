@@ -1,0 +1,19 @@
+/* Random ops: the host's generator is the reference, so the words and the floats
+ * made of them are the same to the last bit.  u: key, key, sample, sample. */
+#include "ops/cases.h"
+
+const op_case op_cases_random[] = {
+    {"rand", {{0}}, .attr = {.i = {2, 7, 31}, .u = {1, 2, 3, 0}}, .why = "a block is cut off"},
+    {"rand", {{0}}, .attr = {.i = {1, 33}, .u = {1, 2, 3, 0}}, .why = "one element per sample"},
+    {"rand", {{0}}, .attr = {.i = {0}, .u = {9, 9, 0, 0}}, .why = "a scalar is a sample"},
+    {"rand", {{0}}, .attr = {.i = {2, 0, 5}}, .why = "empty"},
+    {"randn", {{0}}, .attr = {.i = {2, 7, 31}, .u = {0xffffffff, 0x80000000, 0xfffffffd, 1}},
+     .why = "the sample's low word overflows into the high one"},
+    {"randn", {{0}}, .attr = {.i = {3, 64, 28, 28}, .u = {5, 6, 7, 8}}, .why = "50,176 elements, exactly"},
+    {"randn_of", {INDEX(0, 1000000, 33)}, .attr = {.i = {3, 33, 3, 2}, .u = {1, 2}}, .why = "rows by index"},
+    {"dropout_mask", {{0}}, .attr = {.i = {2, 33, 5}, .f = {0.25f, 4.0f / 3.0f}, .u = {1, 2, 3, 0}},
+     .why = "a quarter is zero"},
+    {"dropout_mask", {{0}}, .attr = {.i = {2, 3, 5}, .f = {1, 0}, .u = {1, 2, 3, 0}},
+     .why = "nothing is kept"},
+    {0},
+};
