@@ -39,7 +39,8 @@ typedef struct binding {
 
 typedef struct launch {
     cl_kernel kernel;
-    const char *name;
+    const char *name;         /* op and kernel, for messages */
+    const char *op;           /* its row's name */
     uint32_t dims;
     size_t global[3], local[3];
 } launch;
@@ -238,5 +239,7 @@ pipe_status pipei_plan_get(pipe_engine *e, plan **out, pipe_error *err);
 void pipei_plans_close(pipe_engine *e);
 /* replay.c */
 pipe_status pipei_replay(pipe_engine *e, plan *p, pipe_error *err);
+/* profile.c: adds the time of one launch that has an event, which it releases. */
+pipe_status pipei_profile_add(pipe_engine *e, const char *op, cl_event event, pipe_error *err);
 
 #endif

@@ -34,6 +34,19 @@ PIPE_INTERNAL pipe_status pipei_tensor_write(pipe_tensor *leaf, const void *data
  * their memory in out-of-memory messages, and what --profile charges. */
 PIPE_INTERNAL void pipei_engine_label(pipe_engine *e, const char *label);
 
+/* Times every launch from now on, for `pipe run --profile`: evaluations then wait
+ * for the device, so that the total is honest but the run slower. */
+typedef struct pipei_profile_row {
+    char label[64];                  /* of pipei_engine_label() when it ran */
+    const char *op;                  /* the op, or one of those that a kernel fuses */
+    uint64_t launches;
+    double seconds;                  /* on the device */
+} pipei_profile_row;
+PIPE_INTERNAL pipe_status pipei_engine_profile(pipe_engine *e, bool on, pipe_error *err);
+/* What has been timed so far, in order of first appearance; valid until the next
+ * evaluation. */
+PIPE_INTERNAL size_t pipei_engine_profile_rows(const pipe_engine *e, const pipei_profile_row **out);
+
 /* The op table: the built-in rows (core/tensor/op-table.c lists their groups), then
  * those that pipe_op_register() added. */
 PIPE_INTERNAL size_t pipei_op_count(void);

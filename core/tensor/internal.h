@@ -62,6 +62,9 @@ struct pipe_engine {
     uint32_t turn;
 
     pipei_engine_stats stats;
+    bool profiling;
+    pipei_profile_row *profile;
+    size_t n_profile, profile_capacity;
 };
 
 /* record.c */

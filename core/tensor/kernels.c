@@ -185,7 +185,8 @@ static pipe_status shape_launch(const build *b, const draft *d, launch *l, pipe_
 {
     const pipe_device_profile *profile = pipei_device_profile(b->e->device);
 
-    l->name = pipe_arena_strdup(b->p->memory, strcmp(d->kernel, "elementwise") ? d->kernel : d->who);
+    l->name = pipe_arena_format(b->p->memory, "%s (kernel %s)", d->who, d->kernel);
+    l->op = d->who;                             /* rows outlive the process */
     l->dims = d->dims;
     for (uint32_t k = 0; k < d->dims; k++) {
         l->global[k] = d->global[k];
@@ -274,6 +275,9 @@ pipe_status pipei_kernels_make(build *b, pipe_error *err)
             PIPE_TRY(create(b, d, &p->launches[at], err));
             p->n_launches++;
             PIPE_TRY(shape_launch(b, d, &p->launches[at], err));
+            if (pipe_log_enabled(PIPE_LOG_TRACE, "engine"))
+                pipe_log(PIPE_LOG_TRACE, "engine", "launch %u: %s, global %zu x %zu x %zu", at,
+                         p->launches[at].name, d->global[0], d->global[1], d->global[2]);
             PIPE_TRY(set_args(b, d, at, err));
         }
     }

@@ -116,8 +116,9 @@ static pipe_status enqueue(pipe_engine *e, plan *p, pipe_error *err)
 
     for (size_t k = 0; k < p->n_launches; k++) {
         const launch *l = &p->launches[k];
+        cl_event event = NULL;
         cl_int code = clEnqueueNDRangeKernel(queue, l->kernel, l->dims, NULL, l->global, l->local, 0, NULL,
-                                             NULL);
+                                             e->profiling ? &event : NULL);
         if (code == CL_SUCCESS && !p->warm)
             code = first_run(e, k, &said);
         if (code != CL_SUCCESS)
@@ -125,6 +126,8 @@ static pipe_status enqueue(pipe_engine *e, plan *p, pipe_error *err)
                              "%s: launching %s (global %zu x %zu x %zu, local %zu x %zu x %zu): %s",
                              pipei_device_describe(e->device)->name, l->name, l->global[0], l->global[1],
                              l->global[2], l->local[0], l->local[1], l->local[2], pipei_cl_error(code));
+        if (event)
+            PIPE_TRY(pipei_profile_add(e, l->op, event, err));
     }
     if (!p->warm)
         e->stats.compile_seconds += pipei_seconds() - start;

@@ -426,6 +426,9 @@ Test(engine, an_update_is_written_in_place)
     cr_assert_eq(pipei_device_peak_memory(pipei_engine_device(e)), used, "no second copy of the weights");
     expect(p, (size_t)n, x);
     expect(m, (size_t)n, y);
+    pipe_free(x);
+    pipe_free(y);
+    pipe_free(z);
     pipei_engine_free(e);
 }
 
@@ -635,6 +638,33 @@ Test(engine, a_long_loop_without_waiting)
     cr_assert_eq(pipei_engine_stats_get(e).plans_built, 1);
     cr_assert_leq(pipei_device_peak_memory(pipei_engine_device(e)), 8 * 4096 * 4);
     pipe_free(x);
+    pipe_free(want);
+    pipei_engine_free(e);
+}
+
+Test(engine, profiles_tell_what_runs)
+{
+    pipe_engine *e = runtime_engine(NULL);
+    const pipei_profile_row *rows;
+    pipe_tensor *x = test_leaf(e, PIPE_SHAPE(100000), 1);
+    OK(pipei_engine_profile(e, true, &err_));
+    for (int k = 0; k < 3; k++) {
+        pipei_engine_label(e, k < 2 ? "first" : "second");
+        pipe_free(test_read(row_total(row_reverse(row_tanh(x)))));
+    }
+    OK(pipei_engine_profile(e, false, &err_));
+    pipe_free(test_read(row_reverse(x)));
+    const size_t n = pipei_engine_profile_rows(e, &rows);
+    uint64_t launches = 0;
+    for (size_t k = 0; k < n; k++) {
+        launches += rows[k].launches;
+        cr_assert(rows[k].seconds > 0.0 && rows[k].seconds < 60.0);
+        cr_assert(strcmp(rows[k].label, "first") == 0 || strcmp(rows[k].label, "second") == 0);
+        if (strcmp(rows[k].label, "first") == 0 && strcmp(rows[k].op, "test.total") == 0)
+            cr_assert_eq(rows[k].launches, 4, "two launches, twice");
+    }
+    cr_assert_eq(n, 6, "tanh, reverse and total under two labels");
+    cr_assert_eq(launches, 12);
     pipei_engine_free(e);
 }
 
