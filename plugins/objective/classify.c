@@ -62,6 +62,9 @@ static pipe_tensor *loss(void *self, pipe_object *model, pipe_batch *b)
 {
     const state *st = self;
     pipe_tensor *x = pipe_batch_need(b, "x"), *label = pipe_batch_need(b, "label");
+
+    if (pipe_check(x, NULL) != PIPE_OK)
+        return x;
     pipe_tensor *logits = st->schedule ? logits_of_noisy(st, model, b, x) : pipe_classify(model, x, NULL);
     pipe_tensor *error = pipe_mean_all(pipe_cross_entropy(logits, label));
 

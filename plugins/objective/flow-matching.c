@@ -62,6 +62,8 @@ static pipe_tensor *loss(void *self, pipe_object *model, pipe_batch *b)
     pipe_error err = PIPE_ERROR_INIT;
     pipe_tensor *x0 = pipe_batch_need(b, "x");
 
+    if (pipe_check(x0, NULL) != PIPE_OK)
+        return x0;
     if (draw_times(st, b, t, &err) != PIPE_OK)
         return pipe_poison(pipe_batch_engine(b), err.status, "%s", err.message);
     const pipe_level l = pipe_level_of(st->schedule, pipe_batch_engine(b), t, pipe_batch_size(b));
