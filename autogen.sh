@@ -19,6 +19,7 @@ find_sorted() { find "$@" | LC_ALL=C sort; }
     list CORE_SOURCES $(find_sorted core -name '*.[ch]')
     list CORE_KERNELS $(find_sorted core -name '*.cl')
     list TOOL_SOURCES $(find_sorted tools -name '*.[ch]')
+    list TOOL_TEMPLATES $(find_sorted tools/templates -name '*.tpl')
     list TEST_SOURCES $(find_sorted tests -name '*.[ch]' ! -path 'tests/data/*' ! -path 'tests/plugins/*' ! -path 'tests/fuzz/*')
     list DIST_FILES $(find_sorted tests docs .ci -type f ! -name '*.[ch]') \
         $(find_sorted tests/data tests/plugins tests/fuzz -name '*.[ch]' 2>/dev/null || :) \

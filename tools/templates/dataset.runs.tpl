@@ -1,0 +1,2 @@
+run
+run data.count=7        # an odd number of points

@@ -1,0 +1,2 @@
+run                     # deterministic
+run solver.eta=1        # the other branch: with fresh noise

@@ -1,0 +1,2 @@
+run
+run noise.power=2       # not the default
