@@ -1,16 +1,7 @@
 /* Wrong pipelines: what is said, where. */
 #include "graph/support.h"
 
-#include <time.h>
-
-/* A valid beginning, so that only the mistake is reported. */
-#define BASE                                                                    \
-    "nodes:\n"                                                                  \
-    "  unet: {plugin: denoiser.unet, channels: 32}\n"                           \
-    "  ddpm: {plugin: objective.denoise}\n"                                     \
-    "  model: {plugin: fit, model: unet, objective: ddpm}\n"                    \
-    "  solver: {plugin: sampler.ddim}\n"                                        \
-    "  images: {plugin: generate, denoiser: model, sampler: solver}\n"
+/* One more node, so that only its mistake is reported. */
 #define NODE(text) BASE "  " text "\n"                          /* line 7 */
 
 static const struct {

@@ -7,6 +7,15 @@
 
 #include <stdio.h>
 
+/* A valid pipeline of six lines. */
+#define BASE                                                                    \
+    "nodes:\n"                                                                  \
+    "  unet: {plugin: denoiser.unet, channels: 32}\n"                           \
+    "  ddpm: {plugin: objective.denoise}\n"                                     \
+    "  model: {plugin: fit, model: unet, objective: ddpm}\n"                    \
+    "  solver: {plugin: sampler.ddim, steps: 20, eta: 0.5}\n"                   \
+    "  images: {plugin: generate, denoiser: model, sampler: solver}\n"
+
 typedef struct loaded {
     pipei_registry *registry;
     pipei_graph *graph;             /* NULL: invalid */
@@ -69,5 +78,50 @@ static inline char *summary(const pipei_diagnostics *d)
         cr_assert_eq((l).status, PIPE_OK, "%s\n%s", (l).err.message, said_);                            \
         pipe_free(said_);                                                                               \
     } while (0)
+
+static inline const pipei_node *node(const loaded *l, const char *name)
+{
+    const pipei_node *n = pipei_graph_find(l->graph, name);
+    cr_assert_not_null(n, "no node %s", name);
+    return n;
+}
+
+/* A parameter as text, "" being the default; lists joined by commas. */
+static inline char *param(const loaded *l, const char *name, const char *key)
+{
+    const pipei_node *n = node(l, name);
+    pipe_text t = {0};
+    pipe_text_add(&t, "");
+    for (size_t k = 0; k < n->n_params; k++)
+        if (strcmp(n->plugin->meta.params[k].name, key) == 0 && n->param[k])
+            for (size_t i = 0; i < n->param[k]->n; i++)
+                pipe_text_addf(&t, "%s%s", i ? "," : "", n->param[k]->text[i]);
+    return t.data;
+}
+
+/* "model.ema:denoiser" per edge, joined by spaces. */
+static inline char *input(const loaded *l, const char *name, const char *key)
+{
+    const pipei_node *n = node(l, name);
+    pipe_text t = {0};
+    pipe_text_add(&t, "");
+    for (size_t k = 0; k < n->n_inputs; k++)
+        if (strcmp(n->plugin->meta.inputs[k].name, key) == 0)
+            for (size_t i = 0; i < n->input_count[k]; i++) {
+                const pipei_edge *e = &n->input[k][i];
+                pipe_text_addf(&t, "%s%s%s%s:%s", i ? " " : "", e->from->name, e->output ? "." : "",
+                               e->output ? e->output : "", e->kind);
+            }
+    return t.data;
+}
+
+static inline void expect_text(char *got, const char *expected, const char *why)
+{
+    cr_expect_str_eq(got, expected, "%s: \"%s\", expected \"%s\"", why, got, expected);
+    pipe_free(got);
+}
+
+#define P(n, k, v, why) expect_text(param(&l, n, k), v, why)
+#define I(n, k, v, why) expect_text(input(&l, n, k), v, why)
 
 #endif
