@@ -108,6 +108,7 @@ typedef struct value {
     bool live;
     bool must_store;          /* somebody needs it in memory */
     bool stored;
+    bool assigned;            /* a leaf takes it: best written in place */
     bool inlined;             /* elementwise consumers compute it again instead of reading it */
     uint32_t n_in, *in;       /* values */
     uint32_t root;            /* owns the data; itself unless a view */

@@ -10,7 +10,9 @@
  *
  * A kernel may evaluate the macro twice for an element, so results must not
  * overwrite what the cluster reads: the reads of such a step never count as "at
- * the same index" (see may_overwrite() in layout.c). */
+ * the same index" (see may_overwrite() in layout.c).  An optimizer's update stays a
+ * kernel of its own for that reason: in place, it needs no second copy of the
+ * weights and moments. */
 #include "core/tensor/codegen.h"
 
 #include <stdio.h>
@@ -254,8 +256,6 @@ static void merge(build *b, step *s, bool keep_raw)
     for (uint32_t k = 0; k < g.n_outs; k++) {
         s->writes[n_writes++] = g.outs[k].root;
         b->v[g.outs[k].root].step = (uint32_t)(s - b->steps);
-        if (g.outs[k].root > s->order)
-            s->order = g.outs[k].root;
     }
     s->n_writes = n_writes;
     for (uint32_t k = 0; k < g.n_outs && !keep_raw && result == NONE; k++)
@@ -284,12 +284,14 @@ static void merge(build *b, step *s, bool keep_raw)
     pipei_gen_close(&g);
 }
 
-static bool stores_floats(const build *b, uint32_t cluster)
+static bool may_follow(const build *b, uint32_t cluster)
 {
-    for (uint32_t m = cluster; m != NONE; m = b->v[m].next)
-        if (b->v[m].stored && b->v[m].t->dtype == PIPE_F32)
-            return true;
-    return false;
+    bool floats = false, assigned = false;
+    for (uint32_t m = cluster; m != NONE; m = b->v[m].next) {
+        floats |= b->v[m].stored && b->v[m].t->dtype == PIPE_F32;
+        assigned |= b->v[m].assigned;
+    }
+    return floats && !assigned;
 }
 
 void pipei_epilogues(build *b)
@@ -306,7 +308,7 @@ void pipei_epilogues(build *b)
             const uint32_t reader = r->list[j];
             const uint32_t c = pipei_cluster_of(b, reader);
             if (b->v[reader].kind == VALUE_ELEMENTWISE && b->v[c].kind == VALUE_ELEMENTWISE &&
-                pipei_reads_straight(r, reader, s->id) && stores_floats(b, c) && pipei_join_behind(b, s->id, c)) {
+                pipei_reads_straight(r, reader, s->id) && may_follow(b, c) && pipei_join_behind(b, s->id, c)) {
                 merge(b, s, read_by_others(b, s->id));
                 break;
             }

@@ -230,8 +230,11 @@ static void find_live(build *b, const uint32_t *merged)
         want(b, merged[b->n_leaves + q->outs[k]->slot]);
     for (size_t k = 0; k < q->n_assigns; k++) {
         const pipe_tensor *t = q->assigns[k].value;
-        if (t->state == PIPEI_NODE)
-            want(b, merged[b->n_leaves + t->slot]);
+        if (t->state == PIPEI_NODE) {
+            const uint32_t id = merged[b->n_leaves + t->slot];
+            want(b, id);
+            b->v[b->v[id].root].assigned = true;
+        }
     }
     for (uint32_t k = b->n; k-- > b->n_leaves;) {
         const value *v = &b->v[k];

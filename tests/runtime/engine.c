@@ -203,17 +203,20 @@ Test(engine, an_epilogue_stores_what_others_need)
     pipei_engine_free(e);
 }
 
-/* A kernel may evaluate its epilogue twice, so an update behind it is not in place. */
-Test(engine, an_epilogue_does_not_overwrite_what_it_reads)
+/* A kernel may evaluate its epilogue twice, so an update in place stays outside. */
+Test(engine, an_update_behind_a_kernel_is_in_place)
 {
     pipe_engine *e = runtime_engine(NULL);
     pipe_tensor *w = NULL;
     pipe_keep(&w, three(e, 1, 2, 3));
     OK(pipe_eval(e, &err_));
+    const uint64_t used = pipei_device_used_memory(pipei_engine_device(e));
     for (int k = 0; k < 2; k++) {
         OK(pipe_assign(w, row_sub(w, row_affine(row_mirror(w, 4), 0.5, 0)), &err_));
-        OK(pipe_eval(e, &err_));
+        cr_assert_eq(launches_of_eval(e), 2);
     }
+    cr_assert_eq(pipei_device_used_memory(pipei_engine_device(e)), used + 256, "one temporary");
+    cr_assert_eq(pipei_device_peak_memory(pipei_engine_device(e)), used + 256);
     expect(w, 3, (float[]){-0.5f - 1.25f, 1 - 0.5f, 2.5f + 0.25f});
     pipei_engine_free(e);
 }
