@@ -33,6 +33,18 @@ Test(device, listed_devices_can_be_opened_by_what_is_listed)
     pipe_free(list);
 }
 
+Test(device, no_platform)
+{
+    pipe_error err = PIPE_ERROR_INIT;
+    pipei_device *d = NULL;
+    pipei_device_info *list = NULL;
+    size_t n;
+    setenv("OCL_ICD_VENDORS", "/nonexistent", 1);     /* before the loader's first call */
+    cr_assert_eq(pipei_device_open("auto", NULL, &d, &err), PIPE_EDEVICE);
+    cr_assert(strstr(err.message, "pocl-opencl-icd"), "%s", err.message);
+    cr_assert_eq(pipei_device_list(&list, &n, &err), PIPE_EDEVICE);
+}
+
 Test(device, selectors_that_name_nothing)
 {
     static const char *const cases[] = {"99", "no such device", "0x"};
