@@ -18,7 +18,7 @@ static int run_runs(const cli_args *a)
     pipe_error err = PIPE_ERROR_INIT;
     if (!cli_operands(a, 0, 1, "folder"))
         return EXIT_USAGE;
-    const char *folder = a->n_operands ? a->operand[0] : "runs";
+    const char *folder = a->n_operands ? a->operand[0] : NULL;
     return finish(a, pipei_runs_list(folder, cli_flag(a, "json"), &t, &err), &t, &err);
 }
 
@@ -33,14 +33,15 @@ static int run_show(const cli_args *a)
 
 const cli_verb cli_verb_runs = {
     .name = "runs", .summary = "Lists finished and unfinished runs", .usage = "[OPTIONS] [FOLDER]",
-    .help = "FOLDER holds the runs (default: runs).", .options = options, .run = run_runs,
+    .help = "FOLDER holds the runs; without it, runs/ in the working directory, if there is one.",
+    .options = options, .run = run_runs,
 };
 
 const cli_verb cli_verb_show = {
     .name = "show",
     .summary = "Shows one run: steps, numbers, expectations, files",
     .usage = "[OPTIONS] RUN",
-    .help = "RUN is the folder of a run, such as runs/quickstart/latest.",
+    .help = "RUN is the folder of a run, a pipeline (its latest run), or the name of a run in runs/.",
     .options = options,
     .run = run_show,
 };
