@@ -89,6 +89,12 @@ static const struct {
 
     {"a valid pipeline", "$PIPE validate q.yaml", 0, "q.yaml: valid, 8 nodes\n", ""},
     {"standard input", "cat q.yaml | $PIPE validate -", 0, "-: valid, 8 nodes\n", ""},
+    {"a sweep through a pipe",
+     "(cat q.yaml; echo 'sweep: {solver.steps: [1, 2], seed: [1, 2]}') | $PIPE validate -", 0,
+     "-: valid, 8 nodes, 4 members\n", ""},
+    {"a file that can be read once",
+     "mkfifo once; cat wrong.yaml > once & $PIPE run --print-config once; status=$?; rm once; exit $status",
+     2, "", "once:2:36: error: s.steps"},
     {"two files, one wrong", "$PIPE validate q.yaml wrong.yaml", 2, "q.yaml: valid",
      "wrong.yaml:2:36: error: s.steps: 0 is below the minimum 1\n    s: {plugin: sampler.ddim, steps: 0}\n"
      "                                     ^\nhelp: sampler.ddim steps: integer, |"
@@ -263,8 +269,8 @@ static double cpu_of_children(void)
  * while the program runs: no plugin, no OpenCL driver. */
 Test(tools, start_up_is_fast_and_opens_nothing)
 {
-    static const char *const lines[] = {BARE " --help", BARE " validate q.yaml",
-                                        BARE " run --print-config q.yaml"};
+    static const char *const lines[] = {BARE " --help", BARE " validate q.yaml", BARE " inspect sampler.ddim",
+                                        BARE " inspect", BARE " run --print-config q.yaml"};
     for (size_t k = 0; k < sizeof lines / sizeof lines[0]; k++) {
         double best = 1e9;
         char *line = pipe_format("export LD_LIBRARY_PATH=" LIBS "; exec %s", lines[k]);
