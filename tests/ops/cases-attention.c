@@ -1,4 +1,5 @@
-/* attention: i[0] causal, f[0] scale; q, k, v [b, s, heads, d], perhaps a mask. */
+/* attention: i[0] causal, f[0] scale; q, k, v [b, s, heads, d], perhaps a mask.
+ * attention_grad: the same, with the output's gradient before the mask. */
 #include "ops/cases.h"
 
 #define A(causal, scale) .tolerance = 1e-5, .attr = {.i = {causal}, .f = {scale}}
@@ -24,5 +25,19 @@ const op_case op_cases_attention[] = {
      .tolerance = 2e-4, .flags = CASE_FORWARD_ONLY, .why = "scores of some hundreds: exp needs the maximum taken off"},
     {"attention", {NORMAL(0, 3, 2, 8), NORMAL(0, 3, 2, 8), NORMAL(0, 3, 2, 8)}, A(0, 1), .why = "empty batch"},
     {"attention", {NORMAL(2, 0, 2, 8), NORMAL(2, 3, 2, 8), NORMAL(2, 3, 2, 8)}, A(0, 1), .why = "no queries"},
+    {"attention_grad", {NORMAL(1, 1, 1, 1), NORMAL(1, 1, 1, 1), NORMAL(1, 1, 1, 1), NORMAL(1, 1, 1, 1)}, A(0, 1),
+     .why = "one key: no gradient reaches q and k"},
+    {"attention_grad", {NORMAL(2, 3, 2, 8), NORMAL(2, 4, 2, 8), NORMAL(2, 4, 2, 8), NORMAL(2, 3, 2, 8)}, A(0, 0.35f),
+     .why = "whole vectors"},
+    {"attention_grad", {NORMAL(1, 4, 2, 5), NORMAL(1, 3, 2, 5), NORMAL(1, 3, 2, 5), NORMAL(1, 4, 2, 5)}, A(1, 0.45f),
+     .why = "causal, odd head size"},
+    {"attention_grad", {NORMAL(1, 3, 2, 4), NORMAL(1, 5, 2, 4), NORMAL(1, 5, 2, 4), NORMAL(1, 3, 2, 4), NORMAL(3, 5)},
+     A(0, 0.5f), .why = "a mask"},
+    {"attention_grad", {NORMAL(2, 29, 2, 24), NORMAL(2, 50, 2, 24), NORMAL(2, 50, 2, 24), NORMAL(2, 29, 2, 24)},
+     A(1, 0.2f), .flags = CASE_FORWARD_ONLY | CASE_LARGE, .why = "two blocks of queries, keys past the last query"},
+    {"attention_grad", {NORMAL(0, 3, 2, 8), NORMAL(0, 3, 2, 8), NORMAL(0, 3, 2, 8), NORMAL(0, 3, 2, 8)}, A(0, 1),
+     .why = "empty batch"},
+    {"attention_grad", {NORMAL(1, 0, 2, 4), NORMAL(1, 3, 2, 4), NORMAL(1, 3, 2, 4), NORMAL(1, 0, 2, 4)}, A(0, 1),
+     .why = "no queries: the gradients of k and v are zero"},
     {0}
 };

@@ -8,25 +8,18 @@
  * then runs tiles of queries over blocks of BLOCK keys: scores by a register-tiled
  * product over d, exponentials in vectors, output by a register-tiled product
  * over the keys. */
-#include "core/tensor/ops/gemm-source.h"
+#include "core/tensor/ops/attention.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { A_CAUSAL };                /* attr->i; f[0]: scale */
 #define BLOCK 128                 /* keys */
 
-typedef struct geometry {
-    int64_t b, sq, sk, heads, d;
-    int64_t mask[4];              /* strides over b, heads, sq, sk; 0 where it is broadcast */
-    bool causal, masked;
-} geometry;
-
-static geometry geometry_of(const pipe_attr *attr, const pipe_shape *q, const pipe_shape *k, const pipe_shape *mask)
+pipei_attention pipei_attention_geometry(const pipe_attr *attr, const pipe_shape *q, const pipe_shape *k, const pipe_shape *mask)
 {
-    geometry g = {.b = q->dim[0], .sq = q->dim[1], .heads = q->dim[2], .d = q->dim[3], .sk = k->dim[1],
-                  .causal = attr->i[A_CAUSAL] != 0, .masked = mask != NULL};
+    pipei_attention g = {.b = q->dim[0], .sq = q->dim[1], .heads = q->dim[2], .d = q->dim[3], .sk = k->dim[1],
+                  .causal = attr->i[PIPEI_ATTENTION_CAUSAL] != 0, .masked = mask != NULL};
     int64_t step = 1;
     for (uint32_t i = 0; mask && i < mask->rank; i++) {
         const int64_t size = mask->dim[mask->rank - 1 - i];
@@ -69,7 +62,7 @@ static pipe_status shape(const pipe_op_call *c, pipe_op_result *out, pipe_error 
 
 static void reference(const pipe_reference *r)
 {
-    const geometry g = geometry_of(r->attr, &r->in_shape[0], &r->in_shape[1], r->n_in == 4 ? &r->in_shape[3] : NULL);
+    const pipei_attention g = pipei_attention_geometry(r->attr, &r->in_shape[0], &r->in_shape[1], r->n_in == 4 ? &r->in_shape[3] : NULL);
     double *score = pipe_alloc_array((size_t)g.sk, sizeof(*score));
     for (int64_t row = 0; row < g.b * g.sq * g.heads; row++) {
         const int64_t h = row % g.heads, i = row / g.heads % g.sq, b = row / g.heads / g.sq;
@@ -197,7 +190,7 @@ static const char cpu_text[] =
 /* y = exp(x) for x <= 0, to 2 units in the last place: x = n ln 2 + f, a Taylor series for
  * exp(f), |f| <= ln 2 / 2, and n added to the exponent.  Adding 1.5 * 2^23 rounds
  * x / ln 2 and leaves n in the low bits. */
-static const char exp_text[] =
+const char pipei_attention_exp[] =
     "                        const $V t = fma(max(x, ($V)(-87.0f)), ($V)(1.44269504f), ($V)(12582912.0f));\n"
     "                        const $V n_ = t - 12582912.0f;\n"
     "                        const $V f = fma(n_, ($V)(-1.42860677e-6f), fma(n_, ($V)(-0.693145752f), max(x, ($V)(-87.0f))));\n"
@@ -222,7 +215,7 @@ static const char output_text[] =
     "$STORE"
     "                }\n";
 
-static void lower_cpu(pipe_lowering *l, const geometry *g)
+static void lower_cpu(pipe_lowering *l, const pipei_attention *g)
 {
     const pipe_device_profile *p = pipe_lower_profile(l);
     const pipei_tile tile = pipei_tile_choose(p, INT64_MAX);
@@ -258,7 +251,7 @@ static void lower_cpu(pipe_lowering *l, const geometry *g)
     }
     pipei_tile_words w;
     pipei_tile_words_make(&w, tile, "q%u[k]");
-    pipei_emit(&exp_, exp_text, w.word);
+    pipei_emit(&exp_, pipei_attention_exp, w.word);
     pipei_tile_words_text(&w, "EXP", exp_.data);
     pipei_tile_words_text(&w, "POINT", point.data);
     pipei_tile_words_text(&w, "OUTPUT", output.data);
@@ -325,7 +318,7 @@ static const char gpu_text[] =
     "    }\n"
     "}\n";
 
-static void lower_gpu(pipe_lowering *l, const geometry *g)
+static void lower_gpu(pipe_lowering *l, const pipei_attention *g)
 {
     pipe_text s = {0}, mask = {0};
     pipe_text_addf(&mask, "s += mask[(size_t)batch * %lld + (size_t)head * %lld + (size_t)i * %lld + (size_t)j * %lld];",
@@ -352,7 +345,7 @@ static void lower_gpu(pipe_lowering *l, const geometry *g)
 static pipe_status lower(pipe_lowering *l, const pipe_op_call *c, pipe_error *err)
 {
     (void)err;
-    const geometry g = geometry_of(c->attr, pipe_tensor_shape(c->in[0]), pipe_tensor_shape(c->in[1]),
+    const pipei_attention g = pipei_attention_geometry(c->attr, pipe_tensor_shape(c->in[0]), pipe_tensor_shape(c->in[1]),
                                    c->n_in == 4 ? pipe_tensor_shape(c->in[3]) : NULL);
     if (g.b * g.heads * g.sq == 0)
         return PIPE_OK;
@@ -364,28 +357,35 @@ static pipe_status lower(pipe_lowering *l, const pipe_op_call *c, pipe_error *er
 }
 
 /* ---- the definition ---- */
-static pipe_tensor *composed(const pipe_op_call *c)
+static const int heads_first[] = {0, 2, 1, 3};
+
+pipe_tensor *pipei_attention_weights(const pipe_op_call *c, pipe_tensor *mask)
 {
-    static const int heads_first[] = {0, 2, 1, 3};
     pipe_tensor *q = pipe_permute(c->in[0], heads_first, 4), *k = pipe_permute(c->in[1], heads_first, 4);
-    pipe_tensor *v = pipe_permute(c->in[2], heads_first, 4);
     pipe_tensor *s = pipe_scale(pipe_matmul(q, k, false, true), (double)c->attr->f[0]);
-    if (c->n_in == 4)
-        s = pipe_add(s, c->in[3]);
-    if (c->attr->i[A_CAUSAL]) {
+    if (mask)
+        s = pipe_add(s, mask);
+    if (c->attr->i[PIPEI_ATTENTION_CAUSAL]) {
         const int64_t sq = pipe_dim(s, 2), sk = pipe_dim(s, 3);
         pipe_tensor *i = pipe_reshape(pipe_arange_i32(c->engine, sq, 0), PIPE_SHAPE(sq, 1));
         s = pipe_where(pipe_less_equal(pipe_arange_i32(c->engine, sk, 0), i), s, pipe_constant(c->engine, -1e30));
     }
-    return pipe_permute(pipe_matmul(pipe_softmax(s, -1), v, false, false), heads_first, 4);
+    return pipe_softmax(s, -1);
+}
+
+static pipe_tensor *composed(const pipe_op_call *c)
+{
+    pipe_tensor *p = pipei_attention_weights(c, c->n_in == 4 ? c->in[3] : NULL);
+    pipe_tensor *v = pipe_permute(c->in[2], heads_first, 4);
+    return pipe_permute(pipe_matmul(p, v, false, false), heads_first, 4);
 }
 
 static const pipe_op attention_row = {
     PIPE_OP_INIT, .name = "attention", .arity = -1, .shape = shape, .reference = reference, .lower = lower,
-    .composed = composed, .epilogue = true,
+    .composed = composed, .vjp = pipei_attention_vjp, .epilogue = true,
 };
 
-const pipe_op *const pipei_ops_attention[] = {&attention_row, NULL};
+const pipe_op *const pipei_ops_attention[] = {&attention_row, &pipei_op_attention_grad, NULL};
 
 pipe_tensor *pipe_attention(pipe_tensor *q, pipe_tensor *k, pipe_tensor *v, pipe_tensor *mask, double scale, bool causal)
 {
