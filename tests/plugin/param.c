@@ -90,14 +90,15 @@ static const struct {
     {"ints", "[3]", "[3]", NULL, NULL},
     {"ints", "[ 1,2 , 09 ]", "[1, 2, 9]", NULL, "blanks"},
     {"ints", "[]", "[]", NULL, "empty"},
-    {"ints", "3", NULL, "\"3\" is given where a list of integers is wanted", NULL},
+    {"ints", "3", "[3]", NULL, "one value is a list of one"},
+    {"ints", "x", NULL, "\"x\" is not an integer", NULL},
     {"ints", "[1, 10]", NULL, "10 is above the maximum 9", NULL},
     {"ints", "[1, x]", NULL, "\"x\" is not an integer", NULL},
-    {"ints", "[1, 2", NULL, "is given where a list", "not closed"},
-    {"ints", "[1] 2", NULL, "is given where a list", "text behind it"},
+    {"ints", "[1, 2", NULL, "\"[1, 2\" is a list that is not closed", NULL},
+    {"ints", "[1] 2", NULL, "is a list that is not closed", "text behind it"},
     {"floats", "[1e-4, 2]", "[0.0001, 2]", NULL, NULL},
     {"strings", "['a, b', \"c\", d e]", "[\"a, b\", \"c\", \"d e\"]", NULL, "quotes"},
-    {"strings", "['a]", NULL, "is given where a list", "quote not closed"},
+    {"strings", "['a]", NULL, "is a list that is not closed", "quote"},
 };
 
 Test(plugin, parameters_are_parsed_by_their_declared_type)
