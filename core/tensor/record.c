@@ -321,6 +321,12 @@ pipe_tensor *pipe_op_apply(pipe_engine *e, const pipe_op *op, pipe_tensor *const
     if (!countable(&result.shape, &count))
         return pipe_poison(e, PIPE_ESHAPE, "%s: the result's shape is not one that memory could hold",
                            describe_call(op, in, n, call, sizeof call));
+    /* Kernels of ops count elements in int. */
+    for (size_t k = 0; op->lower && k < n; k++)
+        count = in[k]->count > count ? in[k]->count : count;
+    if (op->lower && count > INT32_MAX)
+        return pipe_poison(e, PIPE_ESHAPE, "%s: more than %" PRId32 " elements in one tensor",
+                           describe_call(op, in, n, call, sizeof call), INT32_MAX);
     return pipei_node_new(e, op, in, n, attr, &result);
 }
 

@@ -165,6 +165,7 @@ PIPE_API pipe_tensor *pipe_flip(pipe_tensor *a, int axis);
 /* ---- reductions; `axes` NULL with n = 0 means all axes ---- */
 PIPE_API pipe_tensor *pipe_sum(pipe_tensor *a, const int *axes, uint32_t n, bool keep_dims);
 PIPE_API pipe_tensor *pipe_mean(pipe_tensor *a, const int *axes, uint32_t n, bool keep_dims);
+/* Elements that equal the maximum (minimum) share its gradient evenly; NaN wins. */
 PIPE_API pipe_tensor *pipe_max(pipe_tensor *a, const int *axes, uint32_t n, bool keep_dims);
 PIPE_API pipe_tensor *pipe_min(pipe_tensor *a, const int *axes, uint32_t n, bool keep_dims);
 PIPE_API pipe_tensor *pipe_sum_all(pipe_tensor *a);     /* to a scalar */
@@ -199,7 +200,8 @@ PIPE_API pipe_tensor *pipe_take_along(pipe_tensor *a, pipe_tensor *index);
 /** take_along's adjoint: adds a[..., j] at index[..., j] into zeros of last size `size`. */
 PIPE_API pipe_tensor *pipe_put_along(pipe_tensor *a, pipe_tensor *index, int64_t size);
 PIPE_API pipe_tensor *pipe_embedding(pipe_tensor *table, pipe_tensor *index);  /* = gather */
-PIPE_API pipe_tensor *pipe_one_hot(pipe_tensor *index, int64_t classes);       /* f32; out of range: zeros */
+/** f32 [index..., classes]; an index outside 0 ... classes - 1, -1 too, gives zeros. */
+PIPE_API pipe_tensor *pipe_one_hot(pipe_tensor *index, int64_t classes);
 
 /* ---- linear algebra ---- */
 /** a [..., m, k] x b [..., k, n] -> [..., m, n]; leading axes broadcast;
@@ -248,6 +250,7 @@ PIPE_API pipe_tensor *pipe_batch_norm(pipe_tensor *x, double epsilon, pipe_tenso
 
 /* ---- sampling grids of images [n, h, w, c] ---- */
 PIPE_API pipe_tensor *pipe_avg_pool2d(pipe_tensor *x, int64_t kernel, int64_t stride, int64_t pad);
+/** Of equal maxima the first, in reading order, takes the gradient. */
 PIPE_API pipe_tensor *pipe_max_pool2d(pipe_tensor *x, int64_t kernel, int64_t stride, int64_t pad);
 PIPE_API pipe_tensor *pipe_resize_nearest(pipe_tensor *x, int64_t h, int64_t w);
 PIPE_API pipe_tensor *pipe_resize_bilinear(pipe_tensor *x, int64_t h, int64_t w);  /* half-pixel centres */
@@ -265,7 +268,7 @@ typedef struct pipe_key {
 PIPE_API uint64_t pipe_stream(const char *node, const char *purpose);
 PIPE_API pipe_tensor *pipe_randn(pipe_engine *e, pipe_shape shape, pipe_key key);
 PIPE_API pipe_tensor *pipe_rand(pipe_engine *e, pipe_shape shape, pipe_key key);   /* in (0, 1) */
-/** As pipe_randn, but row r is sample index[r] (i32 [shape[0]]). */
+/** As pipe_randn, but row r is sample index[r] (i32 [shape[0]]); key.sample is not used. */
 PIPE_API pipe_tensor *pipe_randn_of(pipe_tensor *index, pipe_shape shape, pipe_key key);
 /** Zeroes each element with probability p and scales the others by 1 / (1 - p). */
 PIPE_API pipe_tensor *pipe_dropout(pipe_tensor *x, double p, pipe_key key);

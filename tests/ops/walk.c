@@ -294,16 +294,16 @@ static cl_mem lay_guard(trial *t)
 static void check_guard(trial *t, const pipe_tensor *y, cl_mem mem)
 {
     size_t size = 0;
-    cr_assert_eq(y->mem, mem, "%s, case %zu (%s): the result is not in the guarded buffer", t->op->name, t->index,
-                 t->c->why);
+    cr_assert_eq(y->mem, mem, "%s, case %zu (%s): the result is not in the guarded buffer", t->op->name,
+                 t->index, t->c->why);
     clGetMemObjectInfo(mem, CL_MEM_SIZE, sizeof size, &size, NULL);
     const size_t rest = size - t->n_out * 4;
     uint32_t *words = pipe_alloc_array(rest / 4 + 1, sizeof *words);
     OK(pipei_device_read(pipei_engine_device(t->e), mem, t->n_out * 4, words, rest, &err_));
     for (size_t k = 0; k < rest / 4; k++)
         if (words[k] != GUARD) {
-            cr_expect(false, "%s, case %zu (%s): wrote %08" PRIx32 " %zu words behind its output", t->op->name,
-                      t->index, t->c->why, words[k], k);
+            cr_expect(false, "%s, case %zu (%s): wrote %08" PRIx32 " %zu words behind its output",
+                      t->op->name, t->index, t->c->why, words[k], k);
             break;
         }
     pipe_free(words);
@@ -406,7 +406,11 @@ static void check_elements(trial *t, size_t k, const double *u, const double *gx
         double *y = slope(t, d, 1e-4);
         const double want = dot(u, y, t->n_out);
         if (!near(gx[i], want, tolerance, 1 + fabs(want)))
-            complain(t, k == 0 ? "vjp, input 0" : k == 1 ? "vjp, input 1" : "vjp, another input", i, gx[i], want);
+            complain(t,
+                     k == 0   ? "vjp, input 0"
+                     : k == 1 ? "vjp, input 1"
+                              : "vjp, another input",
+                     i, gx[i], want);
         pipe_free(y);
         pipe_free(d[k]);
     }
