@@ -423,6 +423,9 @@ pipe_status pipei_registry_load(pipei_registry *r, const pipei_plugin *p, const 
     entry *e = find(r, p->meta.name);
     if (!e || &e->plugin != p)
         return pipe_fail(err, PIPE_ENOTFOUND, "the plugin \"%s\" is not of this registry", p->meta.name);
+    if (!e->record)                      /* pipei_registry_of() */
+        return pipe_fail(err, PIPE_EUNSUPPORTED, "the plugin \"%s\" is a description without a file",
+                         p->meta.name);
     if (!e->live) {
         if (!e->record)
             return pipe_fail(err, PIPE_EUNSUPPORTED, "the plugin \"%s\" has no shared object", p->meta.name);
