@@ -19,14 +19,14 @@ typedef struct pipei_cache {
 } pipei_cache;
 
 /* Makes the folders and removes what dead processes left. */
-pipe_status pipei_cache_open(pipei_cache **out, pipe_error *err);
-void pipei_cache_close(pipei_cache *c);                          /* NULL is fine */
+PIPE_INTERNAL pipe_status pipei_cache_open(pipei_cache **out, pipe_error *err);
+PIPE_INTERNAL void pipei_cache_close(pipei_cache *c);                          /* NULL is fine */
 void pipei_cache_close_ptr(pipei_cache **c);                     /* for PIPE_CLEANUP */
 char *pipei_cache_entry(const pipei_cache *c, const char *key);  /* its folder; owned by the caller */
 
 /* Taken by another process and !wait: PIPE_EEXIST.  Release with pipei_unlock(). */
-pipe_status pipei_cache_lock(const pipei_cache *c, const char *key, bool exclusive, bool wait, int *fd,
-                             pipe_error *err);
+PIPE_INTERNAL pipe_status pipei_cache_lock(const pipei_cache *c, const char *key, bool exclusive, bool wait,
+                                           int *fd, pipe_error *err);
 
 /* Is there a result?  *result: its description, owned by the caller.  A damaged
  * entry is PIPE_EFORMAT with the reason, none at all PIPE_ENOTFOUND.  Sizes are

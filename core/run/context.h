@@ -53,6 +53,8 @@ pipe_status pipei_journal(FILE *f, const char *path, const char *node, const dou
  * leaves at once; SIGUSR1 asks for a checkpoint.  Calls nest. */
 void pipei_signals_begin(void);
 void pipei_signals_end(void);
+/* Takes them back from whoever has installed handlers meanwhile. */
+void pipei_signals_keep(void);
 /* SIGINT, SIGTERM or 0. */
 int pipei_signal_pending(void);
 

@@ -64,6 +64,7 @@ static pipe_status need_engine(pipei_session *s, pipe_error *err)
     if (!env->engine) {
         PIPE_TRY(pipei_engine_new(device, env->options->profile, &env->engine, err));
         env->device = pipe_strdup(device);
+        pipei_signals_keep();
     }
     for (size_t k = 0; k < s->n; k++)
         s->task[k].ctx->engine = env->engine;

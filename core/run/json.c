@@ -116,7 +116,9 @@ void pipei_duration_text(double seconds, char *out, size_t size)
 {
     const int64_t s = (int64_t)(seconds + 0.5);
 
-    if (seconds < 1.0)
+    if (seconds < 0.01)
+        snprintf(out, size, "%.1f ms", seconds * 1e3);
+    else if (seconds < 1.0)
         snprintf(out, size, "%.0f ms", seconds * 1e3);
     else if (seconds < 60.0)
         snprintf(out, size, "%.1f s", seconds);

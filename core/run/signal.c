@@ -24,18 +24,38 @@ static void on_save(int number)
     save_requests++;
 }
 
+static void install(int number, void (*handler)(int))
+{
+    struct sigaction now;
+
+    if (sigaction(number, NULL, &now) == 0 && now.sa_handler == handler)
+        return;
+    now = (struct sigaction){.sa_handler = handler, .sa_flags = SA_RESTART};
+    sigaction(number, &now, NULL);
+}
+
+/* OpenCL drivers are compilers: LLVM takes these signals for itself when it first
+ * compiles something, and swallows SIGUSR1.  So whoever looks at the flags makes
+ * sure that the next signal will reach them. */
+void pipei_signals_keep(void)
+{
+    if (depth == 0)
+        return;
+    if (old_int.sa_handler != SIG_IGN)          /* started with `nohup` or `&`: stays ignored */
+        install(SIGINT, on_stop);
+    install(SIGTERM, on_stop);
+    install(SIGUSR1, on_save);
+}
+
 void pipei_signals_begin(void)
 {
     if (depth++ > 0)
         return;
-    struct sigaction stop = {.sa_handler = on_stop, .sa_flags = SA_RESTART};
-    struct sigaction save = {.sa_handler = on_save, .sa_flags = SA_RESTART};
     stop_signal = save_requests = save_served = 0;
     sigaction(SIGINT, NULL, &old_int);
-    if (old_int.sa_handler != SIG_IGN)          /* started with `nohup` or `&`: stays ignored */
-        sigaction(SIGINT, &stop, NULL);
-    sigaction(SIGTERM, &stop, &old_term);
-    sigaction(SIGUSR1, &save, &old_usr1);
+    sigaction(SIGTERM, NULL, &old_term);
+    sigaction(SIGUSR1, NULL, &old_usr1);
+    pipei_signals_keep();
 }
 
 void pipei_signals_end(void)
@@ -58,6 +78,7 @@ bool pipe_stop_requested(pipe_context *ctx, bool *save)
     const bool wanted = requests != save_served;
 
     (void)ctx;
+    pipei_signals_keep();
     save_served = requests;
     if (save)
         *save = wanted || stop_signal;
