@@ -200,8 +200,9 @@ typedef struct readers {
     uint32_t *first, *list;    /* of k: list[first[k]] ... list[first[k + 1]] */
     source **sources;          /* of active values */
     uint32_t *n_sources;
-    uint32_t *lowest;          /* representative: smallest member */
-    uint32_t *seen;            /* stamp of the search for paths */
+    uint32_t *order;           /* representative: its position in a topological order of clusters */
+    uint32_t *at;              /* position: the representative there, or UINT32_MAX */
+    uint32_t *seen;            /* stamp of the last search for paths */
     uint32_t stamp, *stack;
 } readers;
 bool pipei_is_active(const build *b, uint32_t v);

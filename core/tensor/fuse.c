@@ -212,7 +212,8 @@ static void find_readers(build *b, readers *r)
     r->n_sources = pipe_arena_alloc(b->a, (b->n + 1) * sizeof *r->n_sources);
     r->seen = pipe_arena_alloc(b->a, (b->n + 1) * sizeof *r->seen);
     r->stack = pipe_arena_alloc(b->a, (b->n + 1) * sizeof *r->stack);
-    r->lowest = pipe_arena_alloc(b->a, (b->n + 1) * sizeof *r->lowest);
+    r->order = pipe_arena_alloc(b->a, (b->n + 1) * sizeof *r->order);
+    r->at = pipe_arena_alloc(b->a, (b->n + 1) * sizeof *r->at);
 
     for (int pass = 0; pass < 2; pass++) {
         for (uint32_t k = b->n_leaves; k < b->n; k++) {
@@ -256,15 +257,14 @@ static uint32_t node_at(build *b, uint32_t v)
 }
 
 /* Pushes the clusters that read `from`; true when one of them is `target`. */
-static bool push_readers(build *b, readers *r, uint32_t from, uint32_t target, uint32_t highest,
-                         uint32_t *depth, bool first)
+static bool push_readers(build *b, readers *r, uint32_t from, uint32_t target, uint32_t *depth, bool first)
 {
     for (uint32_t m = from; m != NONE; m = b->v[m].next)
         for (uint32_t j = r->first[m]; j < r->first[m + 1]; j++) {
             const uint32_t to = node_at(b, r->list[j]);
             if (to == target && !first)
                 return true;
-            if (to == target || to == from || r->seen[to] == r->stamp || r->lowest[to] > highest)
+            if (r->order[to] >= r->order[target] || r->seen[to] == r->stamp)
                 continue;
             r->seen[to] = r->stamp;
             r->stack[(*depth)++] = to;
@@ -272,19 +272,47 @@ static bool push_readers(build *b, readers *r, uint32_t from, uint32_t target, u
     return false;
 }
 
-/* Whether something has to run between clusters p and c, so that they cannot be one. */
+/* Whether something has to run between clusters p and c (p comes first), so that they
+ * cannot be one.  What lies behind c in the order cannot lead to it, so the search is
+ * short.  When the answer is no, what it has seen is all that p leads to before c. */
 static bool path_between(build *b, readers *r, uint32_t p, uint32_t c)
 {
-    uint32_t depth = 0, highest = 0;
-    for (uint32_t m = c; m != NONE; m = b->v[m].next)
-        highest = m > highest ? m : highest;
+    uint32_t depth = 0;
     r->stamp++;
     r->seen[p] = r->stamp;
-    push_readers(b, r, p, c, highest, &depth, true);
+    push_readers(b, r, p, c, &depth, true);
     while (depth)
-        if (push_readers(b, r, r->stack[--depth], c, highest, &depth, false))
+        if (push_readers(b, r, r->stack[--depth], c, &depth, false))
             return true;
     return false;
+}
+
+/* Keeps the order topological when p and c, between which there is no path, become
+ * one: between their places come first the others, then both, then what p leads to
+ * (marked by the search of path_between). */
+static void reorder(readers *r, uint32_t p, uint32_t c)
+{
+    const uint32_t low = r->order[p], high = r->order[c];
+    uint32_t *after = r->stack, n_after = 0, write = low;
+    for (uint32_t k = low + 1; k < high; k++) {
+        const uint32_t x = r->at[k];
+        if (x == NONE)
+            continue;
+        if (r->seen[x] == r->stamp) {
+            after[n_after++] = x;
+        } else {
+            r->at[write] = x;
+            r->order[x] = write++;
+        }
+    }
+    r->at[write] = p;
+    r->order[p] = write++;
+    for (uint32_t k = 0; k < n_after; k++) {
+        r->at[write] = after[k];
+        r->order[after[k]] = write++;
+    }
+    while (write <= high)
+        r->at[write++] = NONE;
 }
 
 /* An upper bound of the arguments that the union would have. */
@@ -336,6 +364,7 @@ static bool buffers_fit(build *b, readers *r, uint32_t p, uint32_t c)
     return buffers <= CLUSTER_BUFFERS;
 }
 
+/* Right after path_between(p, c). */
 static void join(build *b, readers *r, uint32_t p, uint32_t c)
 {
     value *a = &b->v[p], *z = &b->v[c];
@@ -343,8 +372,7 @@ static void join(build *b, readers *r, uint32_t p, uint32_t c)
     a->last = z->last;
     a->size += z->size;
     z->cluster = p;
-    if (r->lowest[c] < r->lowest[p])
-        r->lowest[p] = r->lowest[c];
+    reorder(r, p, c);
     const bool fits = pipei_radix_merge(&a->digits, &z->digits);
     (void)fits;                /* tried before */
 }
@@ -363,6 +391,11 @@ static bool reads_elsewhere(build *b, const readers *r, uint32_t p, uint32_t c)
 
 static void try_join(build *b, readers *r, uint32_t p, uint32_t c)
 {
+    if (r->order[p] > r->order[c]) {
+        const uint32_t later = p;
+        p = c;
+        c = later;
+    }
     radix both = b->v[p].digits;
     if (p == c || b->v[p].size + b->v[c].size > CLUSTER_MEMBERS || !pipei_radix_merge(&both, &b->v[c].digits))
         return;
@@ -389,9 +422,8 @@ static void join_siblings(build *b, readers *r, uint32_t root)
         const uint32_t k = r->list[j];
         if (!pipei_is_active(b, k) || b->v[k].t->count != b->v[root].t->count || !pipei_reads_straight(r, k, root))
             continue;
-        const uint32_t p = last == NONE ? NONE : pipei_cluster_of(b, last), c = pipei_cluster_of(b, k);
-        if (p != NONE && p != c && !reads_elsewhere(b, r, c, p) && !path_between(b, r, c, p))
-            try_join(b, r, p, c);
+        if (last != NONE)
+            try_join(b, r, pipei_cluster_of(b, last), pipei_cluster_of(b, k));
         last = k;
     }
 }
@@ -418,7 +450,7 @@ void pipei_fuse(build *b)
         v->cluster = v->last = k;
         v->next = NONE;
         v->size = 1;
-        r->lowest[k] = k;
+        r->order[k] = r->at[k] = k;             /* inputs come before their users */
         for (uint32_t j = 0; j < r->n_sources[k]; j++) {
             const bool fits = pipei_radix_add(&v->digits, &r->sources[k][j].p);
             (void)fits;        /* choose_inlined() saw to it for inlined sources; plain ones always do */

@@ -203,6 +203,23 @@ Test(engine, an_epilogue_stores_what_others_need)
     pipei_engine_free(e);
 }
 
+/* p leads to c by way of x and of the cluster {left, right}, though x and right were
+ * recorded after c: p and c must not be one kernel. */
+Test(engine, no_epilogue_across_a_path_through_later_ops)
+{
+    pipe_engine *e = runtime_engine(NULL);
+    pipe_tensor *c = NULL, *right = NULL;
+    pipe_tensor *p = row_mirror(three(e, 1, 2, 3), 4);
+    pipe_tensor *left = row_tanh(three(e, 0, 1, 2));
+    pipe_keep(&c, row_add(p, row_reverse(left)));
+    pipe_tensor *x = row_reverse(p);
+    pipe_keep(&right, row_add(left, x));
+    OK(pipe_eval(e, &err_));
+    expect(c, 3, (float[]){3 + tanhf(2), 2 + tanhf(1), 1});
+    expect(right, 3, (float[]){1, tanhf(1) + 2, tanhf(2) + 3});
+    pipei_engine_free(e);
+}
+
 /* A kernel may evaluate its epilogue twice, so an update in place stays outside. */
 Test(engine, an_update_behind_a_kernel_is_in_place)
 {
