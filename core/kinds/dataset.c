@@ -4,14 +4,47 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* The bytes of one sample fit a size_t, and the batch axis has room beside its own. */
+static bool sample_fits(const pipe_shape *s)
+{
+    size_t bytes = 4;
+
+    if (s->rank >= PIPE_MAX_RANK)
+        return false;
+    for (uint32_t k = 0; k < s->rank; k++)
+        if (s->dim[k] < 0 || s->dim[k] > INT64_MAX / 8 || !pipe_mul_size(bytes, (size_t)s->dim[k], &bytes))
+            return false;
+    return true;
+}
+
+/* Everything that reads a data set computes with these numbers: believed once they were checked here. */
+static pipe_status check_fields(const char *who, const pipe_dataset_info *info, pipe_status blame,
+                                pipe_error *err)
+{
+    if (info->n_fields > PIPE_MAX_FIELDS)
+        return pipe_fail(err, blame, "%s: %zu fields are described; at most %d are allowed", who,
+                         info->n_fields, PIPE_MAX_FIELDS);
+    for (size_t k = 0; k < info->n_fields; k++) {
+        const pipe_field *f = &info->field[k];
+        if (!*f->name || !memchr(f->name, '\0', sizeof f->name))
+            return pipe_fail(err, blame, "%s: field %zu has no name of 1 to %zu bytes", who, k,
+                             sizeof f->name - 1);
+        if (f->dtype != PIPE_F32 && f->dtype != PIPE_I32)
+            return pipe_fail(err, blame, "%s: field `%s` is neither f32 nor i32", who, f->name);
+        if (!sample_fits(&f->shape))
+            return pipe_fail(err, blame,
+                             "%s: field `%s`: a sample has at most %d axes, none of them negative, and a "
+                             "size that can be counted",
+                             who, f->name, PIPE_MAX_RANK - 1);
+    }
+    return PIPE_OK;
+}
+
 pipe_status pipe_dataset_describe(pipe_dataset *d, pipe_dataset_info *info, pipe_error *err)
 {
     *info = (pipe_dataset_info){.size = sizeof *info};
     PIPE_TRY(d->plugin->dataset.describe(d->state, info, err));
-    if (info->n_fields > PIPE_MAX_FIELDS)
-        return pipe_fail(err, PIPE_EPLUGIN, "%s: %s describes %zu fields; at most %d are allowed", d->name,
-                         d->plugin->name, info->n_fields, PIPE_MAX_FIELDS);
-    return PIPE_OK;
+    return check_fields(d->name, info, PIPE_EPLUGIN, err);
 }
 
 int pipe_dataset_field(const pipe_dataset_info *info, const char *name)
@@ -66,9 +99,6 @@ static pipe_tensor *upload(pipe_engine *e, const pipe_field *f, size_t n, const 
 {
     pipe_shape shape = {.rank = f->shape.rank + 1};
 
-    if (shape.rank > PIPE_MAX_RANK)
-        return pipe_poison(e, PIPE_ESHAPE, "samples of rank %u leave no room for the batch axis",
-                           f->shape.rank);
     shape.dim[0] = (int64_t)n;
     memcpy(shape.dim + 1, f->shape.dim, f->shape.rank * sizeof shape.dim[0]);
     return f->dtype == PIPE_F32 ? pipe_from_f32(e, shape, data) : pipe_from_i32(e, shape, data);
@@ -156,9 +186,7 @@ pipe_status pipe_dataset_new(pipe_context *ctx, const pipe_dataset_info *info, p
     pipe_object *o = NULL;
     memory *m;
 
-    if (info->n_fields > PIPE_MAX_FIELDS)
-        return pipe_fail(err, PIPE_EINVAL, "%zu fields; at most %d are allowed", info->n_fields,
-                         PIPE_MAX_FIELDS);
+    PIPE_TRY(check_fields(pipe_context_node(ctx), info, PIPE_EINVAL, err));
     PIPE_TRY(pipei_object_create(&memory_plugin, pipe_context_node(ctx), NULL, NULL, 0, ctx, &o, err));
     m = o->state;
     m->info = *info;

@@ -33,14 +33,32 @@ size_t pipei_kind_state_size(const char *kind)
     return strcmp(kind, PIPE_KIND_SAMPLER) == 0 ? sizeof(pipei_sampler_common) : 0;
 }
 
+static pipe_tensor *wrong_shape(const pipe_object *o, const char *what, const pipe_tensor *x,
+                                const pipe_tensor *y)
+{
+    char from[PIPE_SHAPE_TEXT], to[PIPE_SHAPE_TEXT];
+
+    return pipe_object_poison(o, PIPE_EPLUGIN, "%s has %s samples of shape %s to shape %s: not one row each",
+                              o->plugin->name, what, pipe_shape_text(pipe_tensor_shape(x), from, sizeof from),
+                              pipe_shape_text(pipe_tensor_shape(y), to, sizeof to));
+}
+
 pipe_tensor *pipe_encode(pipe_encoder *e, pipe_tensor *x)
 {
-    return e->plugin->encoder.encode(e->state, e->model, x);
+    pipe_tensor *y = e->plugin->encoder.encode(e->state, e->model, x);
+
+    if (pipe_check(y, NULL) == PIPE_OK && (pipe_rank(y) < 1 || pipe_dim(y, 0) != pipe_dim(x, 0)))
+        return wrong_shape(e, "encoded", x, y);
+    return y;
 }
 
 pipe_tensor *pipe_decode(pipe_decoder *d, pipe_tensor *z)
 {
-    return d->plugin->decoder.decode(d->state, d->model, z);
+    pipe_tensor *x = d->plugin->decoder.decode(d->state, d->model, z);
+
+    if (pipe_check(x, NULL) == PIPE_OK && (pipe_rank(x) < 1 || pipe_dim(x, 0) != pipe_dim(z, 0)))
+        return wrong_shape(d, "decoded", z, x);
+    return x;
 }
 
 int64_t pipe_classifier_classes(pipe_classifier *c)
@@ -50,7 +68,12 @@ int64_t pipe_classifier_classes(pipe_classifier *c)
 
 pipe_tensor *pipe_classify(pipe_classifier *c, pipe_tensor *x, const pipe_level *l)
 {
-    return c->plugin->classifier.logits(c->state, c->model, x, l);
+    pipe_tensor *y = c->plugin->classifier.logits(c->state, c->model, x, l);
+
+    if (pipe_check(y, NULL) == PIPE_OK && (pipe_rank(y) != 2 || pipe_dim(y, 0) != pipe_dim(x, 0) ||
+                                           pipe_dim(y, 1) != pipe_classifier_classes(c)))
+        return wrong_shape(c, "classified", x, y);
+    return y;
 }
 
 pipe_status pipe_objective_declare(pipe_objective *o, pipe_object *model, const pipe_dataset_info *data,

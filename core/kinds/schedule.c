@@ -147,7 +147,7 @@ void pipe_vp_table_at(const pipe_vp_table *table, pipe_schedule_point *p)
         p->dsigma = exp(table->log_rho[0]) * (double)table->n;
         return;
     }
-    if (position <= 0.0) {
+    if (position <= 0.0 || table->n == 1) {
         log_rho = table->log_rho[0] + log(p->t * (double)table->n);
         slope = 1.0 / p->t;
     } else {

@@ -61,13 +61,11 @@ static pipe_status read_files(state *st, pipe_error *err)
     return PIPE_OK;
 }
 
-static pipe_status describe_samples(state *st, pipe_error *err)
+static void describe_samples(state *st)
 {
     pipe_field *f = &st->info.field[st->info.n_fields++];
     const pipe_shape *s = &st->x->shape;
 
-    if (s->rank < 1 || s->rank > PIPE_MAX_RANK - 2)
-        return pipe_fail(err, PIPE_ESHAPE, "samples need 1 to %d axes, not %u", PIPE_MAX_RANK - 2, s->rank);
     *f = (pipe_field){.name = "x", .dtype = PIPE_F32};
     f->shape.rank = s->rank - 1;
     memcpy(f->shape.dim, s->dim + 1, f->shape.rank * sizeof f->shape.dim[0]);
@@ -78,7 +76,6 @@ static pipe_status describe_samples(state *st, pipe_error *err)
     if (s->rank == 3) /* grey pictures [n, h, w]: one channel, last */
         f->shape.dim[f->shape.rank++] = 1;
     st->info.count = (uint64_t)s->dim[0];
-    return PIPE_OK;
 }
 
 static pipe_status describe_labels(state *st, pipe_error *err)
@@ -89,13 +86,15 @@ static pipe_status describe_labels(state *st, pipe_error *err)
     int32_t largest = -1;
 
     if (st->y->shape.rank != 1 || n != st->info.count)
-        return pipe_fail(err, PIPE_ESHAPE, "%zu labels in %u axes for %llu samples: one label each is needed",
-                         n, st->y->shape.rank, (unsigned long long)st->info.count);
+        return pipe_fail(err, PIPE_ESHAPE,
+                         "there are %zu labels in %u axes for %llu samples; one number each is needed", n,
+                         st->y->shape.rank, (unsigned long long)st->info.count);
     PIPE_TRY(pipe_array_i32(st->y, 0, n, label, err));
     for (size_t i = 0; i < n; i++) {
         if (label[i] < 0 || (st->classes > 0 && label[i] >= st->classes))
-            return pipe_fail(err, PIPE_EFORMAT, "label %d of sample %zu is not a class (0 to %lld)", label[i],
-                             i, (long long)(st->classes > 0 ? st->classes - 1 : INT32_MAX));
+            return pipe_fail(err, PIPE_EFORMAT, "label %d of sample %zu is not a class (0 to %lld)%s",
+                             label[i], i, (long long)(st->classes > 0 ? st->classes - 1 : INT32_MAX),
+                             label[i] < 0 ? "" : "; `classes` says how many there are");
         largest = label[i] > largest ? label[i] : largest;
     }
     *f = (pipe_field){.name = "label", .dtype = PIPE_I32};
@@ -109,7 +108,7 @@ static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
 
     (void)ctx;
     PIPE_TRY(read_files(st, err));
-    PIPE_TRY(describe_samples(st, err));
+    describe_samples(st);
     return st->y ? describe_labels(st, err) : PIPE_OK;
 }
 

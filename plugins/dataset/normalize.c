@@ -29,18 +29,20 @@ static size_t channels_of(const pipe_field *f)
     return f->shape.rank ? (size_t)f->shape.dim[f->shape.rank - 1] : 1;
 }
 
-/* Mean and deviation of every channel in one pass (Welford: no cancellation). */
+/* Mean and deviation of every channel in one pass (Welford: no cancellation), of the samples as they
+ * are when the data set is gone through for the first time. */
 static pipe_status measure(const state *st, const pipe_dataset_info *info, size_t k, double *m, double *s,
                            pipe_error *err)
 {
-    enum { CHUNK = 256 };
+    enum { CHUNK = 256, NUMBERS = 1 << 22 };
     const size_t each = (size_t)pipe_shape_count(&info->field[k].shape), c = channels_of(&info->field[k]);
-    PIPE_CLEANUP(pipe_free_ptr) float *x = pipe_alloc_array(CHUNK, (each + 1) * sizeof *x);
+    const size_t rows = each > NUMBERS / CHUNK ? (each < NUMBERS ? NUMBERS / each : 1) : CHUNK;
+    PIPE_CLEANUP(pipe_free_ptr) float *x = pipe_alloc_array(rows, (each + 1) * sizeof *x);
     uint64_t index[CHUNK];
     double seen = 0.0;
 
-    for (uint64_t first = 0; first < info->count; first += CHUNK) {
-        const size_t n = info->count - first < CHUNK ? (size_t)(info->count - first) : CHUNK;
+    for (uint64_t first = 0; first < info->count; first += rows) {
+        const size_t n = info->count - first < rows ? (size_t)(info->count - first) : rows;
         for (size_t i = 0; i < n; i++)
             index[i] = first + i;
         PIPE_TRY(pipe_dataset_read(
@@ -57,7 +59,11 @@ static pipe_status measure(const state *st, const pipe_dataset_info *info, size_
     }
     for (size_t j = 0; j < c; j++) {
         s[j] = sqrt(s[j] / seen);
-        if (!(s[j] > 0.0))
+        if (!isfinite(s[j]))
+            return pipe_fail(err, PIPE_EDOMAIN,
+                             "dataset.normalize: channel %zu of %s has values that are not finite", j,
+                             pipe_object_name(st->data));
+        if (!st->deviation.n && !(s[j] > 0.0))
             return pipe_fail(err, PIPE_EDOMAIN,
                              "dataset.normalize: channel %zu of %s is constant; give `deviation`", j,
                              pipe_object_name(st->data));

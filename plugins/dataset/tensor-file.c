@@ -1,4 +1,5 @@
-/* Samples from .npy, .npz or .safetensors files: the first axis counts samples. */
+/* Samples from a .npy, .npz or .safetensors file: the first axis counts samples.
+ * Not from shards: the cache would know the index's content only. */
 #include <pipe/io.h>
 #include <pipe/pipe.h>
 
@@ -19,7 +20,8 @@ static const pipe_param params[] = {
     PIPE_PATH(state, path, NULL, PIPE_PARAM_INPUT_FILE, "a .npy, .npz or .safetensors file"),
     PIPE_STRING(state, x, "x",
                 "name of the array of samples within the file (a .npy has one, without a name)"),
-    PIPE_STRING(state, label, "label", "name of the array of class numbers; it may be absent"),
+    PIPE_STRING(state, label, "label",
+                "name of the array of class numbers; `label` may be absent, another name may not"),
     PIPE_INT(state, classes, 0, 0, 1000000, NULL, "number of classes; 0: the largest label and one"),
     PIPE_FLOATS(state, range, "[]", 1, 0, NULL, "[low, high] that the values span, where that is known"),
     PIPE_PARAM_END,
@@ -31,6 +33,30 @@ static bool ends_with(const char *s, const char *end)
     return n >= m && strcmp(s + n - m, end) == 0;
 }
 
+static size_t count_arrays(const state *st)
+{
+    return st->npz ? pipe_npz_count(st->npz) : st->safetensors ? pipe_safetensors_count(st->safetensors) : 0;
+}
+
+/* Says which arrays there are: the first few of them. */
+static pipe_status missing(const state *st, const char *param, const char *name, pipe_error *err)
+{
+    enum { SHOWN = 8 };
+    PIPE_CLEANUP(pipe_text_free) pipe_text have = {0};
+    const size_t n = count_arrays(st);
+
+    for (size_t k = 0; k < n && k < SHOWN; k++)
+        pipe_text_addf(&have, "%s%s", k ? ", " : "",
+                       st->npz ? pipe_npz_name(st->npz, k) : pipe_safetensors_name(st->safetensors, k));
+    if (st->npy)
+        return pipe_fail(
+            err, PIPE_ENOTFOUND,
+            "%s: a .npy file holds the samples alone; `%s: %s` needs a .npz or .safetensors file", st->path,
+            param, name);
+    return pipe_fail(err, PIPE_ENOTFOUND, "%s: has no array `%s`; set `%s` to one of those there are: %s%s",
+                     st->path, name, param, n ? have.data : "none", n > SHOWN ? ", ..." : "");
+}
+
 static pipe_status open_file(state *st, pipe_error *err)
 {
     if (ends_with(st->path, ".npy")) {
@@ -40,7 +66,7 @@ static pipe_status open_file(state *st, pipe_error *err)
         PIPE_TRY(pipe_npz_read(st->path, 0, &st->npz, err));
         st->array[0] = pipe_npz_find(st->npz, st->x);
         st->array[1] = pipe_npz_find(st->npz, st->label);
-    } else if (ends_with(st->path, ".safetensors") || ends_with(st->path, ".safetensors.index.json")) {
+    } else if (ends_with(st->path, ".safetensors")) {
         PIPE_TRY(pipe_safetensors_open(st->path, &st->safetensors, err));
         st->array[0] = pipe_safetensors_find(st->safetensors, st->x);
         st->array[1] = pipe_safetensors_find(st->safetensors, st->label);
@@ -49,20 +75,26 @@ static pipe_status open_file(state *st, pipe_error *err)
                          st->path);
     }
     if (!st->array[0])
-        return pipe_fail(err, PIPE_ENOTFOUND, "%s: has no array `%s`; set `x` to the name of the samples",
-                         st->path, st->x);
+        return missing(st, "x", st->x, err);
+    if (!st->array[1] && strcmp(st->label, "label") != 0)
+        return missing(st, "label", st->label, err);
     return PIPE_OK;
 }
 
 static pipe_status add_field(state *st, const pipe_array *a, pipe_field f, pipe_error *err)
 {
-    if (a->shape.rank < 1 || a->shape.rank >= PIPE_MAX_RANK)
-        return pipe_fail(err, PIPE_ESHAPE,
-                         "%s: `%s` has %u axes; the first counts samples, and at most %d are allowed",
-                         st->path, f.name, a->shape.rank, PIPE_MAX_RANK - 1);
+    if (a->shape.rank < 1)
+        return pipe_fail(err, PIPE_ESHAPE, "%s: `%s` is a scalar; the first axis counts samples", st->path,
+                         f.name);
     if (st->info.n_fields && (uint64_t)a->shape.dim[0] != st->info.count)
         return pipe_fail(err, PIPE_ESHAPE, "%s: `%s` has %lld rows for %llu samples", st->path, f.name,
                          (long long)a->shape.dim[0], (unsigned long long)st->info.count);
+    if (f.dtype == PIPE_F32 && a->shape.dim[0] > 0 && pipe_array_count(a) > 0) {
+        float first; /* an element that cannot be converted is found now, not in the middle of training */
+        const pipe_status status = pipe_array_f32(a, 0, 1, &first, err);
+        if (status != PIPE_OK)
+            return pipe_context_fail(err, status, "%s: `%s`", st->path, f.name);
+    }
     f.shape.rank = a->shape.rank - 1;
     memcpy(f.shape.dim, a->shape.dim + 1, f.shape.rank * sizeof f.shape.dim[0]);
     st->info.count = (uint64_t)a->shape.dim[0];
@@ -80,11 +112,15 @@ static pipe_status add_labels(state *st, pipe_error *err)
     if (a->shape.rank != 1)
         return pipe_fail(err, PIPE_ESHAPE, "%s: `%s` has %u axes; labels are one number per sample", st->path,
                          st->label, a->shape.rank);
-    PIPE_TRY(pipe_array_i32(a, 0, n, label, err));
+    const pipe_status status = pipe_array_i32(a, 0, n, label, err);
+    if (status != PIPE_OK)
+        return pipe_context_fail(err, status, "%s: `%s`", st->path, st->label);
     for (size_t i = 0; i < n; i++) {
         if (label[i] < 0 || (st->classes > 0 && label[i] >= st->classes))
-            return pipe_fail(err, PIPE_EFORMAT, "%s: label %d of sample %zu is not a class", st->path,
-                             label[i], i);
+            return pipe_fail(err, PIPE_EFORMAT, "%s: label %d of sample %zu is not a class (0 to %lld)%s",
+                             st->path, label[i], i,
+                             (long long)(st->classes > 0 ? st->classes - 1 : INT32_MAX),
+                             label[i] < 0 ? "" : "; `classes` says how many there are");
         classes = classes > label[i] ? classes : (int64_t)label[i] + 1;
     }
     return add_field(st, a, (pipe_field){.name = "label", .dtype = PIPE_I32, .classes = classes}, err);

@@ -11,10 +11,12 @@
 
 #include <math.h>
 
+#define NEVER 1e30 /* minus this is the log of a probability that is 0 */
+
 typedef struct {
     pipe_schedule *schedule;
     pipe_floats means, covariances, weights;
-    int64_t dimension;
+    int64_t dimension, form;
     bool labels;
     int64_t components;
     pipe_tensor *mean; /* [k, 1, d] */
@@ -28,6 +30,10 @@ static const pipe_input inputs[] = {
     PIPE_INPUT_END,
 };
 
+enum { FORM_AUTO, FORM_ISOTROPIC, FORM_DIAGONAL, FORM_FULL };
+
+static const char *const forms[] = {"auto", "isotropic", "diagonal", "full", NULL};
+
 static const pipe_param params[] = {
     PIPE_INT(state, dimension, 2, 1, 1024, "numbers", "of a sample"),
     PIPE_FLOATS(state, means, NULL, 1, 0, NULL, "mean of each component, one after the other"),
@@ -35,23 +41,50 @@ static const pipe_param params[] = {
         state, covariances, "[1.0]", 1, 0, NULL,
         "of each component: one variance, `dimension` variances, or a full matrix by rows; given once "
         "it serves all components"),
+    PIPE_CHOICE(state, form, "auto", forms,
+                "of the covariances: isotropic (one variance), diagonal (`dimension` variances), full (a "
+                "matrix), or auto: whichever their number can only mean"),
     PIPE_FLOATS(state, weights, "[]", 0.0, 1e30, NULL, "of the components, in any unit; empty: equal"),
     PIPE_BOOL(state, labels, false, "component k is class k, and a label selects it"),
     PIPE_PARAM_END,
 };
 
+/* How many numbers stand for one covariance, from how many were given: where that has more than one
+ * meaning (4 numbers for 2 components in 2 dimensions: one matrix, or two diagonals) `form` has to say. */
+static pipe_status numbers_each(const state *st, size_t *out, pipe_error *err)
+{
+    const size_t d = (size_t)st->dimension, n = st->covariances.n, m = (size_t)st->components;
+    const size_t each[] = {1, d, d * d};
+    int found = -1;
+
+    for (int f = 0; f < 3; f++) {
+        if ((st->form != FORM_AUTO && st->form != FORM_ISOTROPIC + f) || (n != each[f] && n != m * each[f]))
+            continue;
+        if (found >= 0 && d > 1) /* in one dimension all forms are the same */
+            return pipe_fail(
+                err, PIPE_EINVAL,
+                "covariances: %zu numbers for %zu components in %zu dimensions can be meant as %s "
+                "or %s; say which in `form`",
+                n, m, d, forms[FORM_ISOTROPIC + found], forms[FORM_ISOTROPIC + f]);
+        found = f;
+    }
+    if (found < 0)
+        return pipe_fail(err, PIPE_EINVAL,
+                         "covariances: %zu numbers; for %zu components in %zu dimensions give 1 (isotropic), "
+                         "%zu (diagonal) or %zu (full), or that many for each component",
+                         n, m, d, d, d * d);
+    *out = each[found];
+    return PIPE_OK;
+}
+
 /* The full matrix of component k. */
 static pipe_status covariance(const state *st, int64_t k, double *c, pipe_error *err)
 {
-    const size_t d = (size_t)st->dimension, n = st->covariances.n, m = (size_t)st->components;
-    const size_t each = n == 1 || n == m ? 1 : n == d || n == m * d ? d : d * d;
-    const double *v = st->covariances.v + (n == each ? 0 : (size_t)k * each);
+    const size_t d = (size_t)st->dimension;
+    size_t each = 1;
 
-    if (n != each && n != m * each)
-        return pipe_fail(err, PIPE_EINVAL,
-                         "covariances: %zu numbers; for %zu components in %zu dimensions give 1, %zu or %zu "
-                         "numbers, or that many for each component",
-                         n, m, d, d, d * d);
+    PIPE_TRY(numbers_each(st, &each, err));
+    const double *v = st->covariances.v + (st->covariances.n == each ? 0 : (size_t)k * each);
     for (size_t i = 0; i < d; i++)
         for (size_t j = 0; j < d; j++)
             c[i * d + j] = each == d * d ? v[i * d + j] : i == j ? v[each == 1 ? 0 : i] : 0.0;
@@ -73,10 +106,11 @@ static pipe_status component(const state *st, int64_t k, float *axes, float *var
     PIPE_TRY(covariance(st, k, c, err));
     PIPE_TRY(pipe_eigen_symmetric(c, d, true, values, err)); /* row j of c: the eigenvector of values[j] */
     for (size_t j = 0; j < d; j++) {
-        if (!(values[j] >= 0.0))
+        /* of a singular matrix rounding makes some that are hardly below 0 */
+        if (!(values[j] >= -1e-12 * fabs(values[d - 1])))
             return pipe_fail(err, PIPE_EDOMAIN, "covariances: component %lld has the negative eigenvalue %g",
                              (long long)k, values[j]);
-        variance[j] = (float)values[j];
+        variance[j] = (float)fmax(values[j], 0.0);
     }
     for (size_t i = 0; i < d * d; i++)
         axes[i] = (float)c[i];
@@ -95,7 +129,7 @@ static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
         return pipe_fail(err, PIPE_EINVAL, "means: %zu numbers are not whole points of %zu dimensions",
                          st->means.n, d);
     if (st->weights.n && st->weights.n != m)
-        return pipe_fail(err, PIPE_EINVAL, "weights: %zu for %zu components", st->weights.n, m);
+        return pipe_fail(err, PIPE_EINVAL, "weights: %zu numbers for %zu components", st->weights.n, m);
     st->components = (int64_t)m;
     for (size_t k = 0; k < st->weights.n; k++)
         total += st->weights.v[k];
@@ -106,7 +140,8 @@ static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
     float *axes = host, *variance = axes + m * d * d, *mean = variance + m * d, *weight = mean + m * d;
     for (size_t k = 0; k < m; k++) {
         PIPE_TRY(component(st, (int64_t)k, axes + k * d * d, variance + k * d, err));
-        weight[k] = (float)log(st->weights.n ? st->weights.v[k] / total : 1.0 / (double)m);
+        /* log 0 as a number: kernels may be compiled as if there were no infinities */
+        weight[k] = (float)fmax(log(st->weights.n ? st->weights.v[k] / total : 1.0 / (double)m), -NEVER);
     }
     for (size_t k = 0; k < m * d; k++)
         mean[k] = (float)st->means.v[k];
@@ -139,17 +174,18 @@ static pipe_status describe(void *self, pipe_denoiser_info *info, pipe_error *er
     return PIPE_OK;
 }
 
-/* log weights [k, n]: components that are not the row's label get -1e30 */
+/* log weights [k, n]: of a row with a label, 0 for its component whatever its weight, -NEVER for the others
+ */
 static pipe_tensor *selected(const state *st, pipe_engine *e, const pipe_condition *c, int64_t n)
 {
-    pipe_tensor *label, *component_index, *match;
+    pipe_tensor *label, *component_index, *chosen;
 
     if (!st->labels || !c || !c->labels)
         return st->log_weight;
     label = pipe_reshape(pipe_to_f32(c->labels), PIPE_SHAPE(1, n));
     component_index = pipe_reshape(pipe_arange(e, st->components, 0.0, 1.0), PIPE_SHAPE(st->components, 1));
-    match = pipe_add(pipe_equal(label, component_index), pipe_less(label, pipe_constant(e, 0.0)));
-    return pipe_where(match, st->log_weight, pipe_constant(e, -1e30));
+    chosen = pipe_where(pipe_equal(label, component_index), pipe_constant(e, 0.0), pipe_constant(e, -NEVER));
+    return pipe_where(pipe_less(label, pipe_constant(e, 0.0)), st->log_weight, chosen);
 }
 
 static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pipe_level *l,

@@ -26,8 +26,8 @@ static const pipe_param params[] = {
     PIPE_PARAM_END,
 };
 
-/* How many of samples first ... first + n - 1 are classified as their label says; rows past the end repeat.
- */
+/* How many of samples first ... first + n - 1 are classified as their label says; rows past the end are
+ * zeros that nobody looks at. */
 static pipe_status count_right(const state *st, pipe_engine *e, uint64_t first, size_t rows, size_t n,
                                size_t kx, size_t ky, size_t *right, pipe_error *err)
 {
@@ -59,6 +59,9 @@ static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
     PIPE_TRY(pipe_dataset_describe(st->samples, &info, err));
     PIPE_TRY(pipe_dataset_need(st->samples, &info, "x", &kx, err));
     PIPE_TRY(pipe_dataset_need(st->samples, &info, "label", &ky, err));
+    if (info.field[ky].dtype != PIPE_I32 || info.field[ky].shape.rank != 0)
+        return pipe_fail(err, PIPE_ESHAPE, "the field `label` of %s must be one whole number per sample",
+                         pipe_object_name(st->samples));
     if (info.count == 0)
         return pipe_fail(err, PIPE_EINVAL, "%s is empty", pipe_object_name(st->samples));
     if (info.field[ky].classes > pipe_classifier_classes(st->classifier))

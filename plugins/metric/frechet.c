@@ -42,6 +42,23 @@ static void features_free(features *f)
     pipe_free(f->rows);
 }
 
+static pipe_status make_room(features *f, size_t d, const char *name, pipe_error *err)
+{
+    enum { MOST = 46340 }; /* of <pipe/linalg.h> */
+    size_t bytes;
+
+    if (d < 1 || d > MOST)
+        return pipe_fail(err, PIPE_ESHAPE,
+                         "%s has %zu features per sample; their covariance can be had of 1 to %d: give an "
+                         "`encoder` with fewer",
+                         name, d, MOST);
+    if (!pipe_mul_size(f->n, d * sizeof *f->rows, &bytes) || !(f->rows = pipe_try_alloc(bytes)))
+        return pipe_fail(err, PIPE_ENOMEM, "no memory for the %zu features of %zu samples of %s", d, f->n,
+                         name);
+    f->d = d;
+    return PIPE_OK;
+}
+
 static pipe_status encode_batch(const state *st, pipe_dataset *data, pipe_engine *e, uint64_t first,
                                 size_t rows, size_t n, size_t k, features *f, pipe_error *err)
 {
@@ -54,10 +71,8 @@ static pipe_status encode_batch(const state *st, pipe_dataset *data, pipe_engine
     y = st->encoder ? pipe_encode(st->encoder, x) : x;
     PIPE_TRY(pipe_check(y, err));
     const size_t d = (size_t)(pipe_count(y) / (int64_t)rows);
-    if (!f->rows) {
-        f->d = d;
-        f->rows = pipe_alloc_array(f->n, (d + 1) * sizeof *f->rows);
-    }
+    if (!f->rows)
+        PIPE_TRY(make_room(f, d, pipe_object_name(data), err));
     host = pipe_alloc_array(rows, (d + 1) * sizeof *host);
     PIPE_TRY(pipe_read_f32(y, host, rows * d, err));
     for (size_t i = 0; i < n * d; i++)
@@ -73,6 +88,9 @@ static pipe_status encode(const state *st, pipe_dataset *data, pipe_context *ctx
 
     PIPE_TRY(pipe_dataset_describe(data, &info, err));
     PIPE_TRY(pipe_dataset_need(data, &info, "x", &k, err));
+    if (info.count < 2)
+        return pipe_fail(err, PIPE_EINVAL, "%s has %llu samples; a covariance needs at least 2",
+                         pipe_object_name(data), (unsigned long long)info.count);
     f->n = (size_t)info.count;
     const size_t rows = info.count < (uint64_t)st->batch ? (size_t)info.count : (size_t)st->batch;
     for (uint64_t first = 0; first < info.count; first += rows) {
@@ -88,9 +106,9 @@ static pipe_status encode(const state *st, pipe_dataset *data, pipe_context *ctx
 static pipe_status fit_gaussian(const features *f, const char *name, double *mean, double *covariance,
                                 pipe_error *err)
 {
-    if (f->n < 2)
-        return pipe_fail(err, PIPE_EINVAL, "%s has %zu samples; a covariance needs at least 2", name, f->n);
-    return pipe_mean_covariance(f->rows, f->n, f->d, mean, covariance, err);
+    const pipe_status status = pipe_mean_covariance(f->rows, f->n, f->d, mean, covariance, err);
+
+    return status == PIPE_OK ? PIPE_OK : pipe_context_fail(err, status, "features of %s", name);
 }
 
 static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
@@ -109,7 +127,9 @@ static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
         return pipe_fail(err, PIPE_ESHAPE, "features of %s have %zu numbers, those of %s %zu",
                          pipe_object_name(st->samples), a.d, pipe_object_name(st->reference), b.d);
     const size_t d = a.d;
-    work = pipe_alloc_array(2 * d * (d + 1), sizeof *work);
+    if (!(work = pipe_try_alloc(2 * d * (d + 1) * sizeof *work)))
+        return pipe_fail(err, PIPE_ENOMEM,
+                         "no memory for covariances of %zu features: give an `encoder` with fewer", d);
     double *ma = work, *mb = ma + d, *ca = mb + d, *cb = ca + d * d;
     PIPE_TRY(fit_gaussian(&a, pipe_object_name(st->samples), ma, ca, err));
     PIPE_TRY(fit_gaussian(&b, pipe_object_name(st->reference), mb, cb, err));

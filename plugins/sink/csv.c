@@ -32,14 +32,21 @@ typedef struct {
 static void table_free(table *t)
 {
     pipe_arena_free(t->arena);
+    pipe_free(t->values);
 }
 
-static void table_make(table *t, size_t rows, size_t columns)
+static pipe_status table_make(table *t, uint64_t rows, size_t columns, pipe_error *err)
 {
-    t->rows = rows;
+    size_t bytes;
+
+    if (!pipe_mul_size(rows, columns, &bytes) || !pipe_mul_size(bytes, sizeof *t->values, &bytes) ||
+        !(t->values = pipe_try_alloc(bytes ? bytes : 1)))
+        return pipe_fail(err, PIPE_ENOMEM, "no memory for a table of %llu rows and %zu columns",
+                         (unsigned long long)rows, columns);
+    t->rows = (size_t)rows;
     t->columns = columns;
     t->names = pipe_arena_alloc(t->arena, (columns + 1) * sizeof *t->names);
-    t->values = pipe_arena_alloc(t->arena, (rows * columns + 1) * sizeof *t->values);
+    return PIPE_OK;
 }
 
 static int rising(const void *a, const void *b)
@@ -73,7 +80,7 @@ static pipe_status from_metrics(pipe_metrics *m, table *t, pipe_error *err)
     for (size_t i = 0; i < all; i++)
         if (distinct == 0 || steps[i] != steps[distinct - 1])
             steps[distinct++] = steps[i];
-    table_make(t, distinct, n_names + 1);
+    PIPE_TRY(table_make(t, distinct, n_names + 1, err));
     t->names[0] = "step";
     for (size_t i = 0; i < distinct; i++) {
         t->values[i * t->columns] = steps[i];
@@ -95,18 +102,23 @@ static pipe_status from_metrics(pipe_metrics *m, table *t, pipe_error *err)
 /* A column per number of a sample: x.0, x.1, ..., label. */
 static pipe_status from_dataset(pipe_dataset *d, table *t, pipe_error *err)
 {
+    enum { MOST_COLUMNS = 65536 };
     pipe_dataset_info info;
     size_t columns = 0, first = 0;
 
     PIPE_TRY(pipe_dataset_describe(d, &info, err));
-    for (size_t k = 0; k < info.n_fields; k++)
-        columns += (size_t)pipe_shape_count(&info.field[k].shape);
-    if (columns > 65536)
-        return pipe_fail(err, PIPE_EINVAL,
-                         "%s has %zu numbers per sample; a table of at most 65536 columns is written "
-                         "(sink.safetensors takes any)",
-                         pipe_object_name(d), columns);
-    table_make(t, (size_t)info.count, columns);
+    for (size_t k = 0; k < info.n_fields; k++) {
+        const size_t each = (size_t)pipe_shape_count(&info.field[k].shape);
+        columns = each > MOST_COLUMNS - columns ? MOST_COLUMNS + 1 : columns + each;
+        if (columns > MOST_COLUMNS)
+            return pipe_fail(err, PIPE_EINVAL,
+                             "%s has more than %d numbers per sample, the most columns of a table "
+                             "(sink.safetensors takes any)",
+                             pipe_object_name(d), MOST_COLUMNS);
+    }
+    if (columns == 0)
+        return pipe_fail(err, PIPE_EINVAL, "%s has no numbers to write", pipe_object_name(d));
+    PIPE_TRY(table_make(t, info.count, columns, err));
     for (size_t k = 0; k < info.n_fields; k++) {
         const pipe_field *f = &info.field[k];
         const size_t each = (size_t)pipe_shape_count(&f->shape);

@@ -18,8 +18,9 @@ static const pipe_input inputs[] = {
 };
 
 static const pipe_param params[] = {
-    PIPE_STRINGS(state, names, "[]",
-                 "which of the reported numbers; empty: all that have more than one point"),
+    PIPE_STRINGS(
+        state, names, "[]",
+        "which of the reported numbers, of each of `value`; empty: all that have more than one point"),
     PIPE_BOOL(state, log_x, false, "logarithmic axis of steps"),
     PIPE_BOOL(state, log_y, false, "logarithmic axis of values: shows late progress of a loss"),
     PIPE_STRING(state, title, "", "above the chart"),
@@ -51,6 +52,22 @@ static void add(curves *c, const state *st, pipe_metrics *m, const char *name, c
         .style = n == 1 ? PIPE_SERIES_POINTS : PIPE_SERIES_LINE};
 }
 
+static pipe_status unknown(const pipe_metrics *m, const char *name, const char *const *all, size_t n,
+                           pipe_error *err)
+{
+    enum { SHOWN = 8 };
+    PIPE_CLEANUP(pipe_text_free) pipe_text have = {0};
+    const char *near = pipe_nearest(name, all, n);
+
+    if (near)
+        return pipe_fail(err, PIPE_ENOTFOUND, "%s has reported no `%s`; did you mean `%s`?",
+                         pipe_object_name(m), name, near);
+    for (size_t k = 0; k < n && k < SHOWN; k++)
+        pipe_text_addf(&have, "%s%s", k ? ", " : "", all[k]);
+    return pipe_fail(err, PIPE_ENOTFOUND, "%s has reported no `%s`; it has reported: %s%s",
+                     pipe_object_name(m), name, n ? have.data : "nothing", n > SHOWN ? ", ..." : "");
+}
+
 static pipe_status collect(curves *c, const state *st, pipe_error *err)
 {
     for (size_t k = 0; k < st->value.n; k++) {
@@ -64,12 +81,8 @@ static pipe_status collect(curves *c, const state *st, pipe_error *err)
             if (pipe_metrics_curve(m, all[i], &x, &y, &n) && n > 1)
                 add(c, st, m, all[i], x, y, n);
         for (size_t i = 0; i < st->names.n; i++) {
-            if (!pipe_metrics_curve(m, st->names.v[i], &x, &y, &n)) {
-                const char *near = pipe_nearest(st->names.v[i], all, n_all);
-                return pipe_fail(err, PIPE_ENOTFOUND, "%s has reported no `%s`%s%s%s", pipe_object_name(m),
-                                 st->names.v[i], near ? "; did you mean `" : "", near ? near : "",
-                                 near ? "`?" : "");
-            }
+            if (!pipe_metrics_curve(m, st->names.v[i], &x, &y, &n))
+                return unknown(m, st->names.v[i], all, n_all, err);
             add(c, st, m, st->names.v[i], x, y, n);
         }
     }

@@ -27,6 +27,8 @@ static const pipe_param params[] = {
     PIPE_PARAM_END,
 };
 
+enum { MOST_SIDE = 32768, MOST_PIXELS = 1 << 28 }; /* what pipe_png_read() takes */
+
 typedef struct {
     size_t n, h, w, c, columns, rows, height, width; /* pictures, and the sheet in pixels */
 } layout;
@@ -45,15 +47,21 @@ static pipe_status plan(const state *st, const pipe_dataset_info *info, size_t k
     }
     if (n == 0)
         return pipe_fail(err, PIPE_EINVAL, "%s is empty", pipe_object_name(st->images));
+    if (n > MOST_PIXELS || s->dim[0] > MOST_SIDE || s->dim[1] > MOST_SIDE) /* the products below fit */
+        return pipe_fail(err, PIPE_EINVAL,
+                         "%llu pictures of %lld x %lld pixels do not fit one sheet: lower `count`",
+                         (unsigned long long)n, (long long)s->dim[1], (long long)s->dim[0]);
     *l = (layout){.n = (size_t)n, .h = (size_t)s->dim[0], .w = (size_t)s->dim[1], .c = (size_t)s->dim[2]};
     l->columns = l->n < (size_t)st->columns ? l->n : (size_t)st->columns;
     l->rows = (l->n + l->columns - 1) / l->columns;
     l->height = l->rows * (l->h * (size_t)st->zoom + (size_t)st->gap) + (size_t)st->gap;
     l->width = l->columns * (l->w * (size_t)st->zoom + (size_t)st->gap) + (size_t)st->gap;
-    if (l->height > 32768 || l->width > 32768)
-        return pipe_fail(err, PIPE_EINVAL,
-                         "the sheet would be %zu x %zu pixels; at most 32768 a side: lower `zoom` or `count`",
-                         l->width, l->height);
+    if (l->height > MOST_SIDE || l->width > MOST_SIDE || l->height * l->width > MOST_PIXELS)
+        return pipe_fail(
+            err, PIPE_EINVAL,
+            "the sheet would be %zu x %zu pixels; at most %d a side and %d in all: lower `zoom`, "
+            "`count` or `columns`",
+            l->width, l->height, MOST_SIDE, MOST_PIXELS);
     return PIPE_OK;
 }
 
@@ -79,8 +87,8 @@ static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
     layout l = {0};
     size_t k;
 
-    if (st->range.n != 0 && (st->range.n != 2 || st->range.v[0] == st->range.v[1]))
-        return pipe_fail(err, PIPE_EINVAL, "range: two different numbers are needed, [black, white]");
+    if (st->range.n != 0 && (st->range.n != 2 || !(st->range.v[0] < st->range.v[1])))
+        return pipe_fail(err, PIPE_EINVAL, "range: two rising numbers are needed, [black, white]");
     PIPE_TRY(pipe_dataset_describe(st->images, &info, err));
     PIPE_TRY(pipe_dataset_need(st->images, &info, "x", &k, err));
     PIPE_TRY(plan(st, &info, k, &l, err));
@@ -97,7 +105,10 @@ static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
         PIPE_TRY(pipe_dataset_read(
             st->images, &(pipe_dataset_request){.size = sizeof(pipe_dataset_request), .index = &i, .n = 1}, k,
             x, err));
-        PIPE_TRY(pipe_bytes_from_f32(x, each, low, high, picture, err));
+        const pipe_status status = pipe_bytes_from_f32(x, each, low, high, picture, err);
+        if (status != PIPE_OK)
+            return pipe_context_fail(err, status, "picture %llu of %s", (unsigned long long)i,
+                                     pipe_object_name(st->images));
         place(&l, (size_t)i, (size_t)st->gap, (size_t)st->zoom, picture, sheet);
     }
     const pipe_array image = PIPE_ARRAY_U8(PIPE_SHAPE((int64_t)l.height, (int64_t)l.width, (int64_t)l.c),
@@ -119,8 +130,7 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .licence = "MIT",
     .summary = "pictures as one grid",
     .help = "Reports `written`, the number of pictures. The file carries the resolved pipeline, so that it "
-            "can be "
-            "made again from itself.",
+            "can be made again from itself.",
     .example = "grid: {plugin: sink.png, images: images, columns: 10}",
     .params = params,
     .inputs = inputs,

@@ -20,29 +20,40 @@ static const pipe_param params[] = {
     PIPE_PARAM_END,
 };
 
+static pipe_status read_all(pipe_dataset *d, uint64_t count, size_t each, size_t k, char *out,
+                            pipe_error *err)
+{
+    enum { CHUNK = 256 };
+    uint64_t index[CHUNK];
+
+    for (uint64_t first = 0; first < count; first += CHUNK) {
+        const size_t n = count - first < CHUNK ? (size_t)(count - first) : CHUNK;
+        for (size_t i = 0; i < n; i++)
+            index[i] = first + i;
+        PIPE_TRY(pipe_dataset_read(
+            d, &(pipe_dataset_request){.size = sizeof(pipe_dataset_request), .index = index, .n = n}, k,
+            out + first * each, err));
+    }
+    return PIPE_OK;
+}
+
 static pipe_status add_field(pipe_safetensors_writer *w, pipe_dataset *d, const pipe_dataset_info *info,
                              size_t k, pipe_error *err)
 {
     const pipe_field *f = &info->field[k];
-    PIPE_CLEANUP(pipe_free_ptr) uint64_t *index = pipe_alloc_array((size_t)info->count + 1, sizeof *index);
+    const size_t each = (size_t)pipe_shape_count(&f->shape) * 4;
+    PIPE_CLEANUP(pipe_free_ptr) char *data = NULL;
     pipe_shape shape = {.rank = f->shape.rank + 1};
-    void *data = pipe_alloc_array((size_t)info->count + 1, (size_t)(pipe_shape_count(&f->shape) + 1) * 4);
-    pipe_status status;
+    size_t bytes;
 
-    for (uint64_t i = 0; i < info->count; i++)
-        index[i] = i;
+    if (!pipe_mul_size(info->count, each, &bytes) || !(data = pipe_try_alloc(bytes ? bytes : 4)))
+        return pipe_fail(err, PIPE_ENOMEM, "no memory for the %llu samples of field `%s`; see dataset.subset",
+                         (unsigned long long)info->count, f->name);
+    PIPE_TRY(read_all(d, info->count, each, k, data, err));
     shape.dim[0] = (int64_t)info->count;
     memcpy(shape.dim + 1, f->shape.dim, f->shape.rank * sizeof shape.dim[0]);
-    status = pipe_dataset_read(d,
-                               &(pipe_dataset_request){.size = sizeof(pipe_dataset_request),
-                                                       .index = index,
-                                                       .n = (size_t)info->count},
-                               k, data, err);
-    if (status != PIPE_OK) {
-        pipe_free(data);
-        return status;
-    }
     const pipe_array a = f->dtype == PIPE_F32 ? PIPE_ARRAY_F32(shape, data) : PIPE_ARRAY_I32(shape, data);
+    data = NULL; /* the writer's, in an error too */
     return pipe_safetensors_take(w, f->name, &a, err);
 }
 

@@ -35,7 +35,7 @@ static const pipe_param params[] = {
      .unit = "samples",
      .help = "computed at once; larger is faster and takes more memory, the samples stay the same"},
     PIPE_INT(state, index, 0, 0, 2147483647, NULL,
-             "number of the first sample: regenerates sample 42 alone with count 1"),
+             "number of the first sample: with count 1, sample 42 is made again alone"),
     PIPE_INT(state, seed, -1, -1, 9223372036854775807, NULL, "of the noise; -1: the run's"),
     PIPE_STRINGS(state, labels, "[none]",
                  "conditions: none, each (all classes in turn), or class numbers that are used in turn"),
@@ -94,7 +94,8 @@ static bool on_step(void *arg, size_t step, size_t steps)
 
 /* One batch of `rows` samples from `first` on, of which the first `wanted` are written to `out`. */
 static pipe_status batch(const state *st, pipe_context *ctx, const int32_t *classes, size_t n_classes,
-                         int64_t first, int64_t rows, size_t wanted, progress *p, float *out, pipe_error *err)
+                         int64_t first, int64_t rows, size_t wanted, size_t each, progress *p, float *out,
+                         pipe_error *err)
 {
     PIPE_CLEANUP(pipe_free_ptr) float *host = NULL;
     PIPE_CLEANUP(pipe_free_ptr) int32_t *label = NULL;
@@ -124,11 +125,11 @@ static pipe_status batch(const state *st, pipe_context *ctx, const int32_t *clas
                                                 .progress_arg = p},
                          &x, err);
     if (status == PIPE_OK) {
-        const size_t total = (size_t)pipe_count(x);
+        const size_t total = (size_t)rows * each; /* a sampler that changed the shape is found by the read */
         host = pipe_alloc_array(total + 1, sizeof *host);
         status = pipe_read_f32(x, host, total, err);
         if (status == PIPE_OK)
-            memcpy(out, host, total / (size_t)rows * wanted * sizeof *out);
+            memcpy(out, host, wanted * each * sizeof *out);
     }
     pipe_keep(&labels, NULL);
     pipe_keep(&x, NULL);
@@ -180,7 +181,7 @@ static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
         const int64_t left = st->count - done;
         const size_t wanted = (size_t)(left < rows ? left : rows);
         float *at = x + (size_t)done * each;
-        status = batch(st, ctx, classes, n_classes, st->index + done, rows, wanted, &p, at, err);
+        status = batch(st, ctx, classes, n_classes, st->index + done, rows, wanted, each, &p, at, err);
         if (status == PIPE_OK)
             status = check_finite(at, wanted * each, each, st->index + done, err);
     }
