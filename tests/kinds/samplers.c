@@ -49,7 +49,8 @@ static pipe_object *sampler(const sampler_case *c, int steps)
 static pipe_object *mixture(const char *schedule, const char *means, const char *covariances,
                             const char *dimension)
 {
-    const char *const params[] = {"means", means, "covariances", covariances, "dimension", dimension, NULL};
+    const char *const params[] = {"means",     means,     "covariances", covariances,
+                                  "dimension", dimension, "form",        "full",      NULL};
     pipe_object *s = test_object("schedule", schedule, NULL, NULL);
     const pipei_named_object inputs[] = {{"schedule", s}, {NULL, NULL}};
     pipe_object *d = test_object("denoiser", "denoiser.gaussian-mixture", params, inputs);
