@@ -89,7 +89,7 @@ ParameterizedTest(sampler_case *c, sampler, reproduces_a_mixture)
     static float x[N * 2];
     pipe_object *d = mixture(c->schedule, "[-2, 0, 2, 1]", "[0.30, 0.10, 0.10, 0.20]", "2");
     pipe_object *s = sampler(c, c->steps);
-    /* the mixture's: mean (0, 0.5), covariance within 0.3 0.1 / 0.1 0.2 plus between 4 2 / 2 0.25... */
+    /* covariance within the components, and between their means */
     const double mean[2] = {0.0, 0.5}, cov[3] = {0.30 + 4.0, 0.10 + 1.0, 0.20 + 0.25};
     double m[2] = {0}, v[3] = {0};
 
