@@ -57,7 +57,7 @@ static pipe_object *object(uint64_t seed, const char *const *given)
     pipe_error err = PIPE_ERROR_INIT;
 
     OK(pipei_object_create(&plugin, "net", given, NULL, 0, test_context("net", seed), &o, &err));
-    return o;
+    return test_hold(o);
 }
 
 static pipe_tensor *input(void)
@@ -88,7 +88,7 @@ static float *slab_of(const pipe_object *o)
 {
     const pipe_model *m = pipe_object_model(o);
     pipe_error err = PIPE_ERROR_INIT;
-    float *v = pipe_alloc_array((size_t)pipe_model_count(m), sizeof *v);
+    float *v = test_hold(pipe_alloc_array((size_t)pipe_model_count(m), sizeof *v));
 
     OK(pipe_read_f32(pipe_model_flat(m), v, (size_t)pipe_model_count(m), &err));
     return v;

@@ -10,6 +10,15 @@ void test_ok(pipe_status status, const pipe_error *err, const char *file, int li
     cr_assert(status == PIPE_OK, "%s:%d: %s: %s", file, line, pipe_status_name(status), err->message);
 }
 
+void *test_hold(void *p)
+{
+    static void **held;
+    static size_t n;
+
+    held = pipe_realloc(held, (n + 1) * sizeof *held);
+    return held[n++] = p;
+}
+
 pipe_engine *test_engine(void)
 {
     static pipe_engine *engine;
@@ -26,7 +35,7 @@ pipe_context *test_context(const char *node, uint64_t seed)
     pipe_error err = PIPE_ERROR_INIT;
 
     OK(pipei_context_standalone(test_engine(), node, seed, NULL, &ctx, &err));
-    return ctx;
+    return test_hold(ctx);
 }
 
 const pipe_plugin *test_plugin(const char *kind, const char *name)
@@ -63,5 +72,5 @@ pipe_object *test_object(const char *kind, const char *name, const char *const *
     pipe_error err = PIPE_ERROR_INIT;
 
     OK(test_object_try(kind, name, params, inputs, &object, &err));
-    return object;
+    return test_hold(object);
 }

@@ -5,6 +5,9 @@
 #include "core/run/object.h"
 #include "core/tensor/engine.h"
 
+/* Lives as long as the process: what a test need not free (and the leak checker
+ * knows of).  Returns p. */
+void *test_hold(void *p);
 /* One CPU engine per test process (Criterion forks one per test). */
 pipe_engine *test_engine(void);
 /* A context with this name and seed, freed with the process. */

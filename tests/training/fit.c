@@ -23,6 +23,7 @@ static pipe_dataset *points(void)
     pipe_error err = PIPE_ERROR_INIT;
 
     OK(pipe_dataset_new(test_context("points", 1), &info, &d, &err));
+    test_hold(d);
     float *x = pipe_dataset_data(d, 0);
     int32_t *label = pipe_dataset_data(d, 1);
     pipe_host_randn((pipe_key){.seed = 3}, x, 2 * COUNT);
@@ -66,6 +67,7 @@ static pipe_status fit(const parts *p, const char *const *params, const char *fo
         {"model", p->model}, {"objective", p->objective}, {"optimizer", p->optimizer}, {"data", p->data}};
 
     PIPE_TRY(pipei_context_standalone(test_engine(), "fit", 1, folder, ctx, err));
+    test_hold(*ctx);
     return pipei_step_run(test_plugin("step", "fit"), params, inputs, p->data ? 4 : 3, *ctx, err);
 }
 
@@ -76,6 +78,7 @@ static double curve(pipe_context *ctx, const char *name, bool last, size_t *n)
     pipe_error err = PIPE_ERROR_INIT;
 
     OK(pipei_context_metrics(ctx, &m, &err));
+    test_hold(m);
     cr_assert(pipe_metrics_curve(m, name, &step, &value, n), "no curve `%s`", name);
     cr_assert_gt(*n, 0);
     return value[last ? *n - 1 : 0];
@@ -88,7 +91,7 @@ static float *weights(pipe_context *ctx, size_t *n)
 
     cr_assert(o, "nothing was yielded");
     *n = (size_t)pipe_model_count(pipe_object_model(o));
-    float *w = pipe_alloc_array(*n, sizeof *w);
+    float *w = test_hold(pipe_alloc_array(*n, sizeof *w));
     OK(pipe_read_f32(pipe_model_flat(pipe_object_model(o)), w, *n, &err));
     return w;
 }
@@ -141,13 +144,14 @@ static const char *const short_params[] = {
 
 Test(fit, repeats_itself)
 {
+    PIPE_CLEANUP(folder_drop) char *folder_a = folder_make(), *folder_b = folder_make();
     pipe_error err = PIPE_ERROR_INIT;
     pipe_context *a = NULL, *b = NULL;
     const parts p = usual("objective.denoise", NULL), q = usual("objective.denoise", NULL);
     size_t n, m;
 
-    OK(fit(&p, short_params, folder_make(), &a, &err));
-    OK(fit(&q, short_params, folder_make(), &b, &err));
+    OK(fit(&p, short_params, folder_a, &a, &err));
+    OK(fit(&q, short_params, folder_b, &b, &err));
     float *x = weights(a, &n), *y = weights(b, &m);
     cr_assert_eq(n, m);
     cr_expect_arr_eq(x, y, n * sizeof *x);
@@ -190,6 +194,7 @@ static parts classifier(void)
     pipe_error err = PIPE_ERROR_INIT;
 
     OK(pipe_dataset_new(test_context("images", 1), &info, &d, &err));
+    test_hold(d);
     float *x = pipe_dataset_data(d, 0);
     int32_t *label = pipe_dataset_data(d, 1);
     pipe_host_randn((pipe_key){.seed = 4}, x, 96 * 36);
@@ -247,13 +252,14 @@ Test(fit, classifies_stripes_and_gives_features)
 
 Test(fit, goes_on_from_trained_weights)
 {
+    PIPE_CLEANUP(folder_drop) char *folder_a = folder_make();
     static const char *const still[] = {"steps", "1", "batch", "8", "learning_rate", "0", NULL};
     pipe_error err = PIPE_ERROR_INIT;
     pipe_context *a = NULL, *b = NULL;
     parts p = usual("objective.denoise", NULL);
     size_t n, m;
 
-    OK(fit(&p, short_params, folder_make(), &a, &err));
+    OK(fit(&p, short_params, folder_a, &a, &err));
     p.model = pipei_context_yielded(a, "model");
     OK(fit(&p, still, NULL, &b, &err));
     float *x = weights(a, &n), *y = weights(b, &m);

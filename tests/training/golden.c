@@ -108,7 +108,7 @@ static const float *floats(const pipe_safetensors *f, const char *name, size_t w
     const pipe_array *a = pipe_safetensors_find(f, name);
     cr_assert(a, "no %s in the golden file", name);
     const size_t n = pipe_array_count(a);
-    float *out = pipe_alloc_array(n + 1, sizeof *out);
+    float *out = test_hold(pipe_alloc_array(n + 1, sizeof *out));
 
     cr_assert_eq(n, want, "%s: %zu numbers, %zu expected", name, n, want);
     OK(pipe_array_f32(a, 0, n, out, &err));
@@ -211,7 +211,7 @@ ParameterizedTest(golden *c, golden, networks_agree_with_pytorch)
     OK(pipe_model_build_end(m, &err));
     const size_t n = pipe_model_weights(m, &w);
     check_names(f, w, n);
-    float *slab = pipe_alloc_array((size_t)pipe_model_count(m), sizeof *slab);
+    float *slab = test_hold(pipe_alloc_array((size_t)pipe_model_count(m), sizeof *slab));
     for (size_t k = 0; k < n; k++)
         fill_weight(&w[k], slab);
     OK(pipe_assign(pipe_model_flat(m), pipe_from_f32(test_engine(), PIPE_SHAPE(pipe_model_count(m)), slab),
@@ -227,7 +227,7 @@ ParameterizedTest(golden *c, golden, networks_agree_with_pytorch)
         pipe_keep(&kept[k], all[k]);
     OK(pipe_eval(test_engine(), &err));
 
-    float value, *y = pipe_alloc_array(count, sizeof *y);
+    float value, *y = test_hold(pipe_alloc_array(count, sizeof *y));
     const float *want = floats(f, "loss", 1), *rows = floats(f, "gradient", 3 * n);
     OK(pipe_read_f32(kept[0], &value, 1, &err));
     cr_expect(fabsf(value - want[0]) < 1e-5f * want[0], "loss %.8g, want %.8g", value, want[0]);
