@@ -77,8 +77,8 @@ PIPE_API pipe_status pipe_context_fail(pipe_error *err, pipe_status status, cons
     } while (0)
 
 /** Frees a local when it goes out of scope: `PIPE_CLEANUP(pipe_free_ptr) char *s = ...;`
- *  The function is given the address of the variable. */
-#define PIPE_CLEANUP(fn) __attribute__((cleanup(fn)))
+ *  The function is given the address of the variable, which counts as its use. */
+#define PIPE_CLEANUP(fn) __attribute__((cleanup(fn), unused))
 
 /* ---- memory ----
  * Host allocations of ordinary size do not return NULL: when the machine is
