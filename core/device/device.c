@@ -278,6 +278,7 @@ void pipei_device_close(pipei_device *d)
     if (d->queue)
         clFinish(d->queue);
     pipei_programs_close(d);
+    pipei_blas_close(d);
     pipei_pool_close(d);
     if (d->queue)
         clReleaseCommandQueue(d->queue);

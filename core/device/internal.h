@@ -57,10 +57,12 @@ struct pipei_device {
     program *programs;
     size_t n_programs, program_capacity;
     double compile_seconds;
+    struct blas *blas;       /* NULL until the first product (blas.c) */
 };
 
 pipe_status pipei_pool_open(pipei_device *d, pipe_error *err);
 void pipei_pool_close(pipei_device *d);
 void pipei_programs_close(pipei_device *d);
+void pipei_blas_close(pipei_device *d);
 
 #endif

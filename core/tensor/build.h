@@ -7,6 +7,7 @@
 #ifndef PIPE_TENSOR_BUILD_H
 #define PIPE_TENSOR_BUILD_H
 
+#include "core/tensor/call.h"
 #include "core/tensor/internal.h"
 
 /* ---- the finished plan ---- */
@@ -21,6 +22,15 @@ typedef struct place {
 } place;
 
 typedef enum bind_kind { BIND_BUFFER, BIND_FLOAT, BIND_WORD } bind_kind;
+
+/* A call on the host in place of a kernel: see call.h.  Its buffers are bound as
+ * the arguments of kernels are. */
+typedef struct host_call {
+    pipei_host_function *function;
+    cl_mem *mem;
+    size_t *offset;           /* elements */
+    const int64_t *ints;
+} host_call;
 
 /* A kernel argument that a replay may have to set again. */
 typedef struct binding {
@@ -38,7 +48,8 @@ typedef struct binding {
 } binding;
 
 typedef struct launch {
-    cl_kernel kernel;
+    cl_kernel kernel;         /* NULL: a call on the host */
+    host_call *call;
     const char *name;         /* op and kernel, for messages */
     const char *op;           /* its row's name */
     uint32_t dims;
@@ -141,7 +152,9 @@ typedef struct arg {
 } arg;
 
 typedef struct draft {
-    const char *source, *kernel;
+    const char *source, *kernel;  /* source NULL: a call, `kernel` is its name */
+    pipei_host_function *function;
+    const int64_t *ints;
     uint32_t dims, n_args;
     size_t global[3], local[3];
     arg *args;
@@ -243,5 +256,6 @@ void pipei_plans_close(pipe_engine *e);
 pipe_status pipei_replay(pipe_engine *e, plan *p, pipe_error *err);
 /* profile.c: adds the time of one launch that has an event, which it releases. */
 pipe_status pipei_profile_add(pipe_engine *e, const char *op, cl_event event, pipe_error *err);
+void pipei_profile_add_seconds(pipe_engine *e, const char *op, double seconds);
 
 #endif

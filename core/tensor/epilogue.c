@@ -35,7 +35,7 @@ static bool mentions(const char *text, uint32_t width)
 
 static bool uses_epilogue(const draft *d)
 {
-    return strstr(d->source, "PIPE_EPILOGUE") != NULL;
+    return d->source && strstr(d->source, "PIPE_EPILOGUE");
 }
 
 /* ---- the function ---- */
@@ -196,12 +196,15 @@ static bool read_by_others(build *b, uint32_t lowered)
     return false;
 }
 
-/* All launches that store the result can take parameters (tried on their sources). */
+/* All launches that store the result can take parameters (tried on their sources).
+ * A call on the host stores what it computes, so nothing follows in an op that makes one. */
 static bool can_take(const build *b, const step *s)
 {
     bool any = false;
     for (uint32_t k = 0; k < s->n_drafts; k++) {
         const draft *d = &b->drafts[s->first_draft + k];
+        if (!d->source)
+            return false;
         if (!uses_epilogue(d))
             continue;
         PIPE_CLEANUP(pipe_text_free) pipe_text tried = {0};
@@ -269,7 +272,8 @@ static void merge(build *b, step *s, bool keep_raw)
 
     for (uint32_t k = 0; k < s->n_drafts; k++)
         for (size_t w = 0; w < WIDTHS; w++)
-            wanted[w] |= mentions(b->drafts[s->first_draft + k].source, widths[w]);
+            wanted[w] |= b->drafts[s->first_draft + k].source &&
+                         mentions(b->drafts[s->first_draft + k].source, widths[w]);
     const char *before = preamble(&g, wanted, result);
     const char *parameters = list_of(&g, KERNEL_PARAMETERS);
     for (uint32_t k = 0; k < s->n_drafts; k++) {

@@ -122,7 +122,7 @@ static pipe_status build_failed(const build *b, known *const *parts, size_t n, p
     PIPE_CLEANUP(pipe_text_free) pipe_text ops = {0};
     for (uint32_t d = 0; d < b->n_drafts && ops.length < 200; d++)
         for (size_t k = 0; k < n; k++)
-            if (strcmp(parts[k]->source, b->drafts[d].source) == 0 &&
+            if (b->drafts[d].source && strcmp(parts[k]->source, b->drafts[d].source) == 0 &&
                 (!ops.data || !strstr(ops.data, b->drafts[d].who)))
                 pipe_text_addf(&ops, "%s%s", ops.length ? ", " : "", b->drafts[d].who);
     return pipe_context_fail(err, status, "kernels of %s", ops.data ? ops.data : "a plan");
@@ -140,6 +140,8 @@ static pipe_status build_sources(build *b, pipe_error *err)
         grow(cache);                            /* now: pointers into the table stay good below */
     for (uint32_t d = 0; d < b->n_drafts && status == PIPE_OK; d++) {
         const char *text = b->drafts[d].source;
+        if (!text)
+            continue;                           /* a call on the host */
         const uint64_t hash = pipe_hash64(text, strlen(text), 0);
         known *k = slot_of(cache, hash, text);
         if (!k->source) {
@@ -257,6 +259,33 @@ static pipe_status set_args(build *b, const draft *d, uint32_t at, pipe_error *e
     return PIPE_OK;
 }
 
+static void make_call(build *b, const draft *d, uint32_t at)
+{
+    plan *p = b->p;
+    host_call *c = pipe_arena_alloc(p->memory, sizeof *c);
+
+    *c = (host_call){.function = d->function, .ints = d->ints};
+    c->mem = pipe_arena_alloc(p->memory, (d->n_args + 1) * sizeof *c->mem);
+    c->offset = pipe_arena_alloc(p->memory, (d->n_args + 1) * sizeof *c->offset);
+    for (uint32_t k = 0; k < d->n_args; k++) {
+        const arg *a = &d->args[k];
+        const place where = a->kind == ARG_VALUE ? b->v[a->slot].at : b->scratches[a->slot].at;
+        c->offset[k] = where.offset / 4 + (size_t)a->number;
+        add_binding(p, BIND_BUFFER, at, k)->at = where;
+    }
+    p->launches[at] = (launch){
+        .call = c, .op = d->who, .name = pipe_arena_format(p->memory, "%s (%s)", d->who, d->kernel)};
+}
+
+static pipe_status make_kernel(build *b, const draft *d, uint32_t at, pipe_error *err)
+{
+    launch *l = &b->p->launches[at];
+    PIPE_TRY(create(b, d, l, err));
+    b->p->n_launches = at + 1;                  /* from here on the plan releases the kernel */
+    PIPE_TRY(shape_launch(b, d, l, err));
+    return set_args(b, d, at, err);
+}
+
 pipe_status pipei_kernels_make(build *b, pipe_error *err)
 {
     plan *p = b->p;
@@ -272,13 +301,14 @@ pipe_status pipei_kernels_make(build *b, pipe_error *err)
         for (uint32_t k = 0; k < st->n_drafts; k++) {
             const draft *d = &b->drafts[st->first_draft + k];
             const uint32_t at = (uint32_t)p->n_launches;
-            PIPE_TRY(create(b, d, &p->launches[at], err));
-            p->n_launches++;
-            PIPE_TRY(shape_launch(b, d, &p->launches[at], err));
+            if (d->source)
+                PIPE_TRY(make_kernel(b, d, at, err));
+            else
+                make_call(b, d, at);
+            p->n_launches = at + 1;
             if (pipe_log_enabled(PIPE_LOG_TRACE, "engine"))
                 pipe_log(PIPE_LOG_TRACE, "engine", "launch %u: %s, global %zu x %zu x %zu", at,
                          p->launches[at].name, d->global[0], d->global[1], d->global[2]);
-            PIPE_TRY(set_args(b, d, at, err));
         }
     }
     return PIPE_OK;

@@ -69,7 +69,7 @@ static void mistake(pipe_lowering *l, const char *kernel, const char *what)
                   what);
 }
 
-static arg argument(pipe_lowering *l, const pipe_launch *launched, const pipe_arg *from)
+static arg argument(pipe_lowering *l, const char *kernel, const pipe_arg *from)
 {
     build *b = l->b;
     const value *v = &b->v[l->value];
@@ -78,7 +78,7 @@ static arg argument(pipe_lowering *l, const pipe_launch *launched, const pipe_ar
     switch (from->kind) {
     case PIPE_ARG_INPUT:
         if (from->index >= v->n_in) {
-            mistake(l, launched->kernel, "an argument names an input that the op does not have");
+            mistake(l, kernel, "an argument names an input that the op does not have");
             break;
         }
         const value *in = &b->v[v->in[from->index]];
@@ -90,7 +90,7 @@ static arg argument(pipe_lowering *l, const pipe_launch *launched, const pipe_ar
     case PIPE_ARG_SCRATCH: {
         const uint32_t id = first_scratch(b, (uint32_t)(l->s - b->steps)) + from->index;
         if (id >= b->n_scratches)
-            mistake(l, launched->kernel, "an argument names scratch memory that was not asked for");
+            mistake(l, kernel, "an argument names scratch memory that was not asked for");
         a = (arg){.kind = ARG_SCRATCH, .slot = id};
         break;
     }
@@ -101,7 +101,7 @@ static arg argument(pipe_lowering *l, const pipe_launch *launched, const pipe_ar
     case PIPE_ARG_WORD: {
         const bool real = from->kind == PIPE_ARG_FLOAT;
         if (from->index >= (real ? 4u : 8u))
-            mistake(l, launched->kernel, "an argument names an attribute out of range");
+            mistake(l, kernel, "an argument names an attribute out of range");
         a = (arg){.kind = real ? ARG_FLOAT : ARG_WORD, .slot = l->value - b->n_leaves, .index = from->index};
         break;
     }
@@ -130,7 +130,25 @@ void pipe_lower_launch(pipe_lowering *l, const pipe_launch *given)
     d->n_args = given->n_args;
     d->args = pipe_arena_alloc(b->a, (given->n_args + 1) * sizeof *d->args);
     for (uint32_t k = 0; k < given->n_args; k++)
-        d->args[k] = argument(l, given, &given->args[k]);
+        d->args[k] = argument(l, given->kernel, &given->args[k]);
+}
+
+void pipei_lower_call(pipe_lowering *l, const char *name, pipei_host_function *function,
+                      const pipe_arg *buffers, uint32_t n_buffers, const int64_t *ints, size_t n_ints)
+{
+    build *b = l->b;
+    draft *d = pipei_draft_new(b);
+
+    d->function = function;
+    d->kernel = pipe_arena_strdup(b->a, name);
+    d->who = node_of(b, l->value)->op->name;
+    int64_t *own = pipe_arena_alloc(b->p->memory, (n_ints + 1) * sizeof *own);
+    memcpy(own, ints, n_ints * sizeof *own);
+    d->ints = own;
+    d->n_args = n_buffers;
+    d->args = pipe_arena_alloc(b->a, (n_buffers + 1) * sizeof *d->args);
+    for (uint32_t k = 0; k < n_buffers; k++)
+        d->args[k] = argument(l, name, &buffers[k]);
 }
 
 const char *pipe_lower_text(pipe_lowering *l, const char *fmt, ...)

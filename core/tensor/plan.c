@@ -379,7 +379,8 @@ static void plan_free(plan *p)
     if (!p)
         return;
     for (size_t k = 0; k < p->n_launches; k++)
-        clReleaseKernel(p->launches[k].kernel);
+        if (p->launches[k].kernel)
+            clReleaseKernel(p->launches[k].kernel);
     pipe_arena_free(p->memory);
     pipe_free(p->key);
     pipe_free(p);

@@ -51,14 +51,18 @@ static cl_int bind(const pipe_engine *e, plan *p, const cl_mem *outs)
     p->generation = generation;
     for (size_t k = 0; k < p->n_bindings && code == CL_SUCCESS; k++) {
         binding *b = &p->bindings[k];
-        const cl_kernel kernel = p->launches[b->launch].kernel;
+        const launch *l = &p->launches[b->launch];
+        const cl_kernel kernel = l->kernel;
         switch (b->kind) {
         case BIND_BUFFER: {
             const cl_mem mem = memory_at(e, &b->at, outs);
             if (b->set && !stale && b->last.mem == mem)
                 continue;
             b->last.mem = mem;
-            code = clSetKernelArg(kernel, b->arg, sizeof mem, &b->last.mem);
+            if (l->call)
+                l->call->mem[b->arg] = mem;
+            else
+                code = clSetKernelArg(kernel, b->arg, sizeof mem, &b->last.mem);
             break;
         }
         case BIND_FLOAT: {
@@ -94,40 +98,57 @@ static pipe_status copy_all(pipe_engine *e, const copy *c, size_t n, const cl_me
 
 /* The first run compiles kernels one by one, in the driver, for up to a tenth of
  * a second each: it goes step by step and says what takes so long. */
-static cl_int first_run(pipe_engine *e, size_t k, double *said)
+static pipe_status first_run(pipe_engine *e, size_t k, double *said, pipe_error *err)
 {
-    const cl_int code = clFinish(pipei_device_queue(e->device));
+    PIPE_TRY(pipei_device_finish(e->device, err));
     const double now = pipei_seconds();
-    if (*said == 0.0)
-        *said = now;
     if (now - *said > 2.0) {
         pipe_log(PIPE_LOG_INFO, "engine",
                  "compiling kernels for this device: launch %zu (kept for later runs)", k + 1);
         *said = now;
     }
-    return code;
+    return PIPE_OK;
+}
+
+static pipe_status launch_kernel(pipe_engine *e, const launch *l, pipe_error *err)
+{
+    cl_event event = NULL;
+    const cl_int code =
+        clEnqueueNDRangeKernel(pipei_device_queue(e->device), l->kernel, l->dims, NULL, l->global, l->local,
+                               0, NULL, e->profiling ? &event : NULL);
+    if (code != CL_SUCCESS)
+        return pipe_fail(err, PIPE_EDEVICE,
+                         "%s: launching %s (global %zu x %zu x %zu, local %zu x %zu x %zu): %s",
+                         pipei_device_describe(e->device)->name, l->name, l->global[0], l->global[1],
+                         l->global[2], l->local[0], l->local[1], l->local[2], pipei_cl_error(code));
+    return event ? pipei_profile_add(e, l->op, event, err) : PIPE_OK;
+}
+
+/* A call enqueues as many commands as it likes: timed by the clock, on an idle queue. */
+static pipe_status launch_call(pipe_engine *e, const launch *l, pipe_error *err)
+{
+    const double start = pipei_seconds();
+    const host_call *c = l->call;
+    const pipe_status status = c->function(e->device, c->mem, c->offset, c->ints, err);
+    if (status != PIPE_OK)
+        return pipe_context_fail(err, status, "%s", l->name);
+    if (e->profiling) {
+        PIPE_TRY(pipei_device_finish(e->device, err));
+        pipei_profile_add_seconds(e, l->op, pipei_seconds() - start);
+    }
+    return PIPE_OK;
 }
 
 static pipe_status enqueue(pipe_engine *e, plan *p, pipe_error *err)
 {
-    cl_command_queue queue = pipei_device_queue(e->device);
     const double start = pipei_seconds();
     double said = start;
 
     for (size_t k = 0; k < p->n_launches; k++) {
         const launch *l = &p->launches[k];
-        cl_event event = NULL;
-        cl_int code = clEnqueueNDRangeKernel(queue, l->kernel, l->dims, NULL, l->global, l->local, 0, NULL,
-                                             e->profiling ? &event : NULL);
-        if (code == CL_SUCCESS && !p->warm)
-            code = first_run(e, k, &said);
-        if (code != CL_SUCCESS)
-            return pipe_fail(err, PIPE_EDEVICE,
-                             "%s: launching %s (global %zu x %zu x %zu, local %zu x %zu x %zu): %s",
-                             pipei_device_describe(e->device)->name, l->name, l->global[0], l->global[1],
-                             l->global[2], l->local[0], l->local[1], l->local[2], pipei_cl_error(code));
-        if (event)
-            PIPE_TRY(pipei_profile_add(e, l->op, event, err));
+        PIPE_TRY(l->call ? launch_call(e, l, err) : launch_kernel(e, l, err));
+        if (!p->warm)
+            PIPE_TRY(first_run(e, k, &said, err));
     }
     if (!p->warm)
         e->stats.compile_seconds += pipei_seconds() - start;

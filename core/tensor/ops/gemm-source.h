@@ -87,6 +87,9 @@ PIPE_INTERNAL void pipei_lower_matmul(pipe_lowering *l, const pipei_matmul *g);
 /* Adds the expression of where batch number z of an operand with these batch axes
  * begins, `stride` elements a matrix. */
 PIPE_INTERNAL void pipei_emit_batch(pipe_text *s, const pipei_matmul *g, const int64_t *dims, int64_t stride);
+/* On a GPU: CLBlast (gemm-blas.c); false, and nothing done, where the batch axes that
+ * broadcast do not make one stride. */
+PIPE_INTERNAL bool pipei_lower_blas_matmul(pipe_lowering *l, const pipei_matmul *g);
 /* On devices with work-groups: tiles in local memory (gpu-source.c). */
 PIPE_INTERNAL void pipei_lower_gpu_matmul(pipe_lowering *l, const pipei_matmul *g);
 

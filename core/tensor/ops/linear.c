@@ -243,7 +243,7 @@ void pipei_lower_matmul(pipe_lowering *l, const pipei_matmul *given)
     if (pipe_lower_profile(l)->cpu) {
         if (!lower_as_weight_grad(l, &g))
             lower_gemm(l, &g);
-    } else {
+    } else if (!pipei_lower_blas_matmul(l, &g)) {
         pipei_lower_gpu_matmul(l, &g);
     }
 }
