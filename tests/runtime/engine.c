@@ -157,6 +157,16 @@ Test(engine, a_row_of_itself)
     pipei_engine_free(e);
 }
 
+/* Cheap enough to compute again, were it not for the reader of a part. */
+Test(engine, a_part_of_something_cheap)
+{
+    pipe_engine *e = runtime_engine(NULL);
+    pipe_tensor *x = pipe_from_f32(e, PIPE_SHAPE(2, 2), (float[]){1, 2, 3, 4});
+    pipe_tensor *part = row_head(row_affine(row_mul(x, row_add(x, x)), 10, 0), 1, 1);
+    expect(row_add(part, row_tanh(part)), 2, (float[]){181, 321});
+    pipei_engine_free(e);
+}
+
 /* ---- epilogues ---- */
 
 Test(engine, elementwise_ops_run_where_a_kernel_stores)
