@@ -77,6 +77,11 @@ const op_case op_cases_elementwise[] = {
     {"tanh", {UNIFORM(-4, 4, 7, 31)}, .tolerance = 1e-6, .why = "no full vector fits"},
     {"tanh", {VALUES(-100, -0.0, 1e-6, 100)}, .tolerance = 1e-6, .flags = CASE_FORWARD_ONLY,
      .why = "saturated"},
+    {"erf", {UNIFORM(-0.6, 0.6, 67)}, .tolerance = 2e-7, .why = "both sides of where the formula changes"},
+    {"erf", {VALUES(-30, -4, 0, 1e-6, 5, INFINITY, NAN)}, .tolerance = 2e-7, .flags = CASE_FORWARD_ONLY,
+     .why = "saturated, tiny, NaN"},
+    {"tanh", {UNIFORM(-0.7, 0.7, 67)}, .tolerance = 2e-7, .why = "both sides of where the formula changes"},
+    {"tanh", {VALUES(INFINITY, -INFINITY, NAN)}, .flags = CASE_FORWARD_ONLY, .why = "the ends"},
     {"erf", {UNIFORM(-3, 3, 33)}, .tolerance = 2e-6, .why = "both signs"},
 
     {"sigmoid", {UNIFORM(-6, 6, 7, 31)}, .tolerance = 1e-6, .why = "no full vector fits"},

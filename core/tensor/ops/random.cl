@@ -59,6 +59,8 @@ float root(const float x)
             s = up;
         else if (fma(-s, down, x) <= 0.0f)
             s = down;
+        else
+            break;
     }
     return s;
 }
