@@ -31,6 +31,9 @@ pipe_status pipe_sampler_grid(pipe_sampler *sampler, pipe_schedule *schedule, do
     size_t n = (size_t)c->steps;
 
     PIPE_TRY(pipe_schedule_describe(schedule, &info, err));
+    if (c->grid != PIPEI_GRID_CUSTOM && c->times.n > 0)
+        return pipe_fail(err, PIPE_EINVAL, "%s: `times` is given, but only `grid: custom` uses it",
+                         sampler->name);
     if (c->grid == PIPEI_GRID_CUSTOM) {
         if (c->times.n < 2)
             return pipe_fail(err, PIPE_EINVAL, "%s: grid custom needs at least two times, not %zu",

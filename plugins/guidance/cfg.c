@@ -21,7 +21,14 @@ static const pipe_param params[] = {
 
 static pipe_status describe(void *self, pipe_denoiser_info *info, pipe_error *err)
 {
-    return pipe_denoiser_describe(((state *)self)->denoiser, info, err);
+    pipe_denoiser *inner = ((state *)self)->denoiser;
+
+    PIPE_TRY(pipe_denoiser_describe(inner, info, err));
+    if (info->classes == 0)
+        return pipe_fail(err, PIPE_EINVAL,
+                         "guidance.cfg: the model `%s` knows no classes: there is nothing to guide by",
+                         pipe_object_name(inner));
+    return PIPE_OK;
 }
 
 static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pipe_level *l,
