@@ -265,7 +265,10 @@ static void prepare_context(pipei_session *s, pipei_task *t)
     /* A checkpoint is of this very step by its key.  Without a trustworthy key, or
      * when the step is to be computed afresh, only --resume takes it. */
     ctx->resume = o->resume || !(t->unstable || t->forced || o->no_cache);
-    pipei_remove_leftovers(ctx->checkpoints, NULL);
+    if (ctx->resume)
+        pipei_remove_leftovers(ctx->checkpoints, NULL);
+    else                                        /* later steps of an older attempt would pass for the newest */
+        pipei_checkpoints_drop(ctx->checkpoints);
 }
 
 static pipe_status check_yielded(const pipei_task *t, pipe_error *err)

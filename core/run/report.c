@@ -49,7 +49,8 @@ static const char style[] =
     "ui-monospace,'DejaVu Sans "
     "Mono',monospace}pre{overflow-x:auto;margin:8px 0 0}summary{cursor:pointer;font-weight:600}"
     ".plot{background:#fff;border-radius:4px}.plot svg{display:block;width:100%;height:auto}"
-    "img{max-width:100%;image-rendering:pixelated;border-radius:4px;display:block}a{color:var(--accent)}"
+    "img{width:100%;max-width:760px;image-rendering:pixelated;border-radius:4px;display:block}a{color:var(--"
+    "accent)}"
     ".error{border-left:4px solid var(--bad)}.error pre{white-space:pre-wrap}";
 
 static void escape(pipe_text *out, const char *s)
@@ -190,6 +191,17 @@ static void add_link(const pipei_task *t, const char *file, pipe_text *out)
     pipe_text_add(out, "</a>");
 }
 
+/* Is there the same as SVG?  sink.plot writes both. */
+static bool has_svg_twin(const pipe_context *ctx, const char *png)
+{
+    const size_t stem = strlen(png) - strlen(pipei_path_extension(png));
+
+    for (size_t i = 0; i < ctx->n_files; i++)
+        if (strncmp(ctx->file[i], png, stem) == 0 && strcmp(ctx->file[i] + stem, "svg") == 0)
+            return true;
+    return false;
+}
+
 static void add_pictures(const pipei_session *s, pipe_text *out)
 {
     size_t embedded = 0, shown = 0;
@@ -198,7 +210,7 @@ static void add_pictures(const pipei_session *s, pipe_text *out)
         const pipei_task *t = &s->task[k];
         for (size_t i = 0; i < t->ctx->n_files; i++) {
             const char *type = picture_type(t->ctx->file[i]);
-            if (!type)
+            if (!type || (strcmp(type, "image/png") == 0 && has_svg_twin(t->ctx, t->ctx->file[i])))
                 continue;
             PIPE_CLEANUP(pipe_text_free) pipe_text picture = {0};
             if (!add_picture(t->ctx->file_path[i], type, &embedded, &picture))

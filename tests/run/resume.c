@@ -166,6 +166,19 @@ Test(run_resume, when_checkpoints_do_not_count)
     }
 }
 
+/* Checkpoints of an older attempt, further on, must not outlive a forced one. */
+Test(run_resume, a_forced_run_starts_a_new_line_of_checkpoints)
+{
+    PIPE_CLEANUP(run_leave) char *folder = run_place();
+    pipei_run_options forced = plain;
+    forced.force_all = true;
+    cr_expect_eq(run_status(alone, &plain, (const char *const[]){"work.die_at=18", NULL}), 128 + SIGKILL);
+    cr_expect_eq(run_status(alone, &forced, (const char *const[]){"work.die_at=7", NULL}), 128 + SIGKILL);
+    PIPE_CLEANUP(result_free) result r = run_plain(alone);
+    RAN(r);
+    cr_expect_eq(json_integer_value(run_node(&r, "work", "resumed_from")), 5);
+}
+
 Test(run_resume, an_interrupted_run_says_how_to_go_on)
 {
     PIPE_CLEANUP(run_leave) char *folder = run_place();
