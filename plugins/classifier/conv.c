@@ -3,9 +3,12 @@
 #include <pipe/pipe.h>
 
 enum { MAX_LEVELS = 8, TIME_FEATURES = 64 };
+enum { POOL_NONE, POOL_MEAN };
+
+static const char *const pools[] = {"none", "mean", NULL};
 
 typedef struct {
-    int64_t classes, channels, blocks, groups, features;
+    int64_t classes, channels, blocks, groups, features, pool;
     pipe_ints multipliers;
     double dropout;
     bool noise;
@@ -23,6 +26,10 @@ static const pipe_param params[] = {
              "of channels that are normalized together; must divide `channels`"),
     PIPE_INT(state, features, 64, 1, 65536, NULL,
              "length of the vector before the last layer (layer `features`)"),
+    PIPE_CHOICE(
+        state, pool, "none", pools,
+        "before the features: none (each position has weights of its own: right for small, centred images), "
+        "or the mean over all positions (any size, far fewer weights)"),
     PIPE_FLOAT(state, dropout, 0.1, 0.0, 0.9, NULL,
                "share of the features zeroed while training; higher overfits less and learns slower"),
     PIPE_BOOL(state, noise, false, "tell the network the noise level: for a classifier that guides"),
@@ -100,7 +107,9 @@ static pipe_tensor *logits(void *self, pipe_model *m, pipe_tensor *x, const pipe
         h = pipe_tap(m, pipe_name(m, "level.%zu", level), h);
     }
     h = pipe_relu(pipe_layer_group_norm(m, "norm", h, (uint32_t)st->groups));
-    h = pipe_mean(h, (const int[]){1, 2}, 2, false);
+    h = st->pool == POOL_MEAN
+            ? pipe_mean(h, (const int[]){1, 2}, 2, false)
+            : pipe_reshape(h, PIPE_SHAPE(pipe_dim(h, 0), pipe_dim(h, 1) * pipe_dim(h, 2) * pipe_dim(h, 3)));
     h = pipe_tap(m, "features", pipe_layer_linear(m, "features", h, st->features));
     h = pipe_layer_dropout(m, "dropout", pipe_relu(h), st->dropout);
     return pipe_layer_linear(m, "out", h, st->classes);

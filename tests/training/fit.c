@@ -179,10 +179,10 @@ Test(fit, resumes_to_the_same_bits)
 
 /* ---- gradients are averaged, weights go on ---- */
 
-static parts classifier(void)
+static parts classifier(const char *pool)
 {
-    static const char *const net[] = {"classes",  "2", "channels", "8", "multipliers", "[1]", "groups", "4",
-                                      "features", "8", "dropout",  "0", NULL};
+    const char *const net[] = {"pool",   pool, "classes",  "2", "channels", "8", "multipliers", "[1]",
+                               "groups", "4",  "features", "8", "dropout",  "0", NULL};
     pipe_dataset_info info = {
         .size = sizeof info,
         .count = 96,
@@ -218,7 +218,7 @@ Test(fit, accumulates_to_the_gradient_of_the_larger_batch)
                                          "learning_rate", "0.05", NULL};
     pipe_error err = PIPE_ERROR_INIT;
     pipe_context *a = NULL, *b = NULL;
-    const parts p = classifier();
+    const parts p = classifier("none");
     size_t n, m;
 
     OK(fit(&p, whole, NULL, &a, &err));
@@ -235,9 +235,11 @@ Test(fit, classifies_stripes_and_gives_features)
     static const char *const wrong[] = {"layer", "featurs", NULL};
     pipe_error err = PIPE_ERROR_INIT;
     pipe_context *ctx = NULL;
-    const parts p = classifier();
+    const parts p = classifier("mean"), q = classifier("none");
     size_t n;
 
+    OK(fit(&q, params, NULL, &ctx, &err));
+    cr_expect_gt(curve(ctx, "accuracy", true, &n), 0.97);
     OK(fit(&p, params, NULL, &ctx, &err));
     cr_expect_gt(curve(ctx, "accuracy", true, &n), 0.97);
     const pipei_named_object of[] = {{"of", pipei_context_yielded(ctx, "model")}, {NULL, NULL}};
