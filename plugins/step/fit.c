@@ -247,19 +247,20 @@ static double learning_rate(const state *st, uint64_t step)
     return st->learning_rate * (st->final + (1.0 - st->final) * share);
 }
 
-/* The new sums: old + [loss, norm, reports ...]. */
-static pipe_status add_sums(training *t, pipe_batch *b, pipe_tensor *loss, pipe_tensor *norm, pipe_error *err)
+/* The new sums: old + [share loss, norm, share reports ...]; `norm` is NULL but for a step's last part. */
+static pipe_status add_sums(training *t, pipe_batch *b, pipe_tensor *loss, pipe_tensor *norm, double share,
+                            pipe_error *err)
 {
     PIPE_CLEANUP(pipe_free_ptr) pipe_tensor **part = pipe_alloc_array(t->n_sums, sizeof(pipe_tensor *));
     const char *name;
 
-    part[0] = pipe_reshape(loss, PIPE_SHAPE(1));
-    part[1] = pipe_reshape(norm, PIPE_SHAPE(1));
+    part[0] = pipe_reshape(pipe_scale(loss, share), PIPE_SHAPE(1));
+    part[1] = norm ? pipe_reshape(norm, PIPE_SHAPE(1)) : pipe_zeros(t->engine, PIPE_SHAPE(1));
     for (size_t k = 2; k < t->n_sums; k++) {
         if (!pipe_batch_reported(b, k - 2, &name, &part[k]))
             return pipe_fail(err, PIPE_EPLUGIN, "the objective reported %zu values at first, now %zu",
                              t->n_sums - 2, k - 2);
-        part[k] = pipe_reshape(part[k], PIPE_SHAPE(1));
+        part[k] = pipe_reshape(pipe_scale(part[k], share), PIPE_SHAPE(1));
     }
     return pipe_assign(t->sums, pipe_add(t->sums, pipe_concat(part, t->n_sums, 0)), err);
 }
@@ -286,7 +287,7 @@ static pipe_status update(training *t, uint64_t step, pipe_tensor *g, pipe_error
     return pipe_assign(t->average, pipe_axpby(decay, t->average, 1.0 - decay, u.p_new), err);
 }
 
-/* Adds part `k` of the step's gradient; *g is the whole one after the last part. */
+/* Adds part `k` of the step's gradient, and updates the weights after the last part. */
 static pipe_status part_of_step(training *t, uint64_t step, int64_t k, pipe_error *err)
 {
     PIPE_CLEANUP(batch_free) pipe_batch *b = NULL;
@@ -302,10 +303,11 @@ static pipe_status part_of_step(training *t, uint64_t step, int64_t k, pipe_erro
         g = k == 0 ? pipe_scale(g, share) : pipe_axpby(1.0, t->gradient, share, g);
     if (k + 1 < t->st->accumulate) {
         PIPE_TRY(pipe_assign(t->gradient, g, err));
+        PIPE_TRY(add_sums(t, b, loss, NULL, share, err));
         return pipe_eval(t->engine, err);
     }
     norm = pipe_sqrt(pipe_sum_all(pipe_square(g)));
-    PIPE_TRY(add_sums(t, b, loss, norm, err));
+    PIPE_TRY(add_sums(t, b, loss, norm, share, err));
     if (t->st->clip > 0.0) {
         pipe_tensor *limit = pipe_constant(t->engine, t->st->clip);
         g = pipe_mul(g, pipe_div(limit, pipe_maximum(norm, limit)));

@@ -226,6 +226,9 @@ Test(fit, accumulates_to_the_gradient_of_the_larger_batch)
     float *x = weights(a, &n), *y = weights(b, &m);
     for (size_t k = 0; k < n; k++)
         cr_expect(fabsf(x[k] - y[k]) < 2e-5f, "weight %zu: %g, %g", k, x[k], y[k]);
+    /* what is reported is of all parts too */
+    cr_expect_float_eq(curve(a, "loss", true, &n), curve(b, "loss", true, &m), 1e-5);
+    cr_expect_float_eq(curve(a, "accuracy", true, &n), curve(b, "accuracy", true, &m), 1e-6);
 }
 
 Test(fit, classifies_stripes_and_gives_features)
