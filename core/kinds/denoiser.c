@@ -45,6 +45,20 @@ pipe_status pipe_denoiser_declare(pipe_denoiser *d, pipe_prediction predicts, pi
     return PIPE_OK;
 }
 
+pipe_tensor *pipe_layer_label(pipe_model *m, const char *name, pipe_tensor *e, const pipe_condition *c,
+                              int64_t classes, pipe_init init)
+{
+    pipe_tensor *labels = c ? c->labels : NULL;
+
+    if (classes == 0)
+        return e;
+    if (!labels) /* -1 counts from the end: the last row */
+        labels = pipe_to_i32(pipe_full(pipe_model_engine(m), PIPE_SHAPE(pipe_dim(e, 0)), -1.0));
+    return pipe_add(e, pipe_gather(pipe_weight(m, pipe_name(m, "%s.weight", name),
+                                               PIPE_SHAPE(classes + 1, pipe_dim(e, 1)), init),
+                                   labels));
+}
+
 pipe_tensor *pipe_denoise(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l, const pipe_condition *c)
 {
     pipe_tensor *y = d->plugin->denoiser.predict(d->state, d->model, x, l, c);

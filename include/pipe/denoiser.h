@@ -51,6 +51,13 @@ typedef struct pipe_denoiser_api {
                             const pipe_condition *c);
 } pipe_denoiser_api;
 
+/** Adds a learned vector of its label to each row of e [n, width]: row `label` of
+ *  "NAME.weight" [classes + 1, width].  The last row stands for "no label" (-1, or
+ *  a condition without labels), which training with label_dropout teaches.
+ *  classes 0: e itself. */
+PIPE_API pipe_tensor *pipe_layer_label(pipe_model *m, const char *name, pipe_tensor *e, const pipe_condition *c,
+                                       int64_t classes, pipe_init init);
+
 PIPE_API pipe_status pipe_denoiser_describe(pipe_denoiser *d, pipe_denoiser_info *info, pipe_error *err);
 /** What an objective says of the network it trains; saved with its weights. */
 PIPE_API pipe_status pipe_denoiser_declare(pipe_denoiser *d, pipe_prediction predicts, pipe_schedule *schedule,

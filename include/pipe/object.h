@@ -88,6 +88,10 @@ typedef struct pipe_param {
 #define PIPE_INT(state, field, fallback_, min_, max_, unit_, help_)                                     \
     {.name = #field, .type = PIPE_TYPE_INT, .offset = offsetof(state, field), .fallback = #fallback_,   \
      .min = (double)(min_), .max = (double)(max_), .unit = (unit_), .help = (help_)}
+/** As PIPE_INT, with flags (PIPE_PARAM_NO_KEY: the size of a batch that changes no result). */
+#define PIPE_INT_FLAGS(state, field, fallback_, min_, max_, unit_, flags_, help_)                       \
+    {.name = #field, .type = PIPE_TYPE_INT, .flags = (flags_), .offset = offsetof(state, field),        \
+     .fallback = #fallback_, .min = (double)(min_), .max = (double)(max_), .unit = (unit_), .help = (help_)}
 #define PIPE_FLOAT(state, field, fallback_, min_, max_, unit_, help_)                                   \
     {.name = #field, .type = PIPE_TYPE_FLOAT, .offset = offsetof(state, field), .fallback = #fallback_, \
      .min = (double)(min_), .max = (double)(max_), .unit = (unit_), .help = (help_)}

@@ -115,27 +115,14 @@ static pipe_tensor *positions(pipe_engine *e, int64_t rows, int64_t columns, int
     return pipe_reshape(pipe_concat(both, 2, 2), PIPE_SHAPE(1, rows * columns, width));
 }
 
-/* Row `classes` of the table stands for "no label"; -1 counts from the end. */
-static pipe_tensor *embed_label(const state *st, pipe_model *m, const pipe_condition *c, pipe_tensor *e)
-{
-    const pipe_init init = {.kind = PIPE_INIT_NORMAL, .value = 0.02};
-    pipe_tensor *labels = c ? c->labels : NULL;
-
-    if (st->classes == 0)
-        return e;
-    if (!labels)
-        labels = pipe_to_i32(pipe_full(pipe_model_engine(m), PIPE_SHAPE(pipe_dim(e, 0)), -1.0));
-    return pipe_add(
-        e, pipe_gather(pipe_weight(m, "label.weight", PIPE_SHAPE(st->classes + 1, st->width), init), labels));
-}
-
 static pipe_tensor *embed(const state *st, pipe_model *m, const pipe_level *l, const pipe_condition *c)
 {
     const pipe_init init = {.kind = PIPE_INIT_NORMAL, .value = 0.02};
     pipe_tensor *e = pipe_timestep_embedding(pipe_scale(l->t, st->time_scale), TIME_FEATURES, 10000.0);
 
     e = pipe_silu(pipe_layer_linear_with(m, "time.0", e, st->width, true, init));
-    return pipe_silu(embed_label(st, m, c, pipe_layer_linear_with(m, "time.1", e, st->width, true, init)));
+    return pipe_silu(pipe_layer_label(
+        m, "label", pipe_layer_linear_with(m, "time.1", e, st->width, true, init), c, st->classes, init));
 }
 
 /* [n, rows * columns, patch * patch * channels] -> images */

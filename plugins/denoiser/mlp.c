@@ -48,24 +48,13 @@ static pipe_tensor *activate(const state *st, pipe_tensor *x)
     }
 }
 
-/* Row `classes` of the table stands for "no label"; -1 counts from the end. */
-static pipe_tensor *embed_label(const state *st, pipe_model *m, const pipe_condition *c, pipe_tensor *e)
-{
-    pipe_tensor *labels = c ? c->labels : NULL;
-
-    if (st->classes == 0)
-        return e;
-    if (!labels)
-        labels = pipe_to_i32(pipe_full(pipe_model_engine(m), PIPE_SHAPE(pipe_dim(e, 0)), -1.0));
-    return pipe_add(e, pipe_layer_embedding(m, "label", labels, st->classes + 1, pipe_dim(e, 1)));
-}
-
 static pipe_tensor *embed(const state *st, pipe_model *m, const pipe_level *l, const pipe_condition *c)
 {
     pipe_tensor *e = pipe_timestep_embedding(pipe_scale(l->t, st->time_scale), st->features, 10000.0);
 
     e = activate(st, pipe_layer_linear(m, "time.0", e, st->width));
-    return activate(st, embed_label(st, m, c, pipe_layer_linear(m, "time.1", e, st->width)));
+    return activate(st, pipe_layer_label(m, "label", pipe_layer_linear(m, "time.1", e, st->width), c,
+                                         st->classes, (pipe_init){.kind = PIPE_INIT_NORMAL, .value = 1.0}));
 }
 
 static pipe_tensor *block(const state *st, pipe_model *m, pipe_tensor *h, pipe_tensor *e)

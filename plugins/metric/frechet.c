@@ -20,15 +20,8 @@ static const pipe_input inputs[] = {
 };
 
 static const pipe_param params[] = {
-    {.name = "batch",
-     .type = PIPE_TYPE_INT,
-     .flags = PIPE_PARAM_NO_KEY,
-     .offset = offsetof(state, batch),
-     .fallback = "250",
-     .min = 1,
-     .max = 65536,
-     .unit = "samples",
-     .help = "encoded at once; larger takes more memory"},
+    PIPE_INT_FLAGS(state, batch, 250, 1, 65536, "samples", PIPE_PARAM_NO_KEY,
+                   "encoded at once; larger takes more memory"),
     PIPE_PARAM_END,
 };
 

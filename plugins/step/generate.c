@@ -25,15 +25,8 @@ static const pipe_input inputs[] = {
 
 static const pipe_param params[] = {
     PIPE_INT(state, count, 16, 1, 100000000, "samples", "how many"),
-    {.name = "batch",
-     .type = PIPE_TYPE_INT,
-     .flags = PIPE_PARAM_NO_KEY,
-     .offset = offsetof(state, batch),
-     .fallback = "64",
-     .min = 1,
-     .max = 65536,
-     .unit = "samples",
-     .help = "computed at once; larger is faster and takes more memory, the samples stay the same"},
+    PIPE_INT_FLAGS(state, batch, 64, 1, 65536, "samples", PIPE_PARAM_NO_KEY,
+                   "computed at once; larger is faster and takes more memory, the samples stay the same"),
     PIPE_INT(state, index, 0, 0, 2147483647, NULL,
              "number of the first sample: with count 1, sample 42 is made again alone"),
     PIPE_INT(state, seed, -1, -1, 9223372036854775807, NULL, "of the noise; -1: the run's"),
