@@ -319,7 +319,7 @@ static void lower_weight_grad(pipe_lowering *l, const pipei_conv_geometry *g)
     }
 
     /* Tiles of two heights at most, so that none is much lower than the best. */
-    const int64_t tiles = pipei_ceil_div(n_rows, tile.rows), low = n_rows / tiles, high = n_rows % tiles;
+    const int64_t tiles = pipei_max(1, pipei_ceil_div(n_rows, tile.rows)), low = n_rows / tiles, high = n_rows % tiles;
     pipe_text body = {0}, s = {0};
     pipei_tile part = tile;
     part.rows = (uint32_t)low + 1;
@@ -336,9 +336,10 @@ static void lower_weight_grad(pipe_lowering *l, const pipei_conv_geometry *g)
     pipe_text_free(&body);
 
     const int64_t units = g->n * g->oh;
-    const int64_t block = pipei_max(1, (WEIGHT_BLOCK + g->ow / 2) / g->ow);
-    const int64_t blocks = pipei_ceil_div(units, block);
-    const int64_t share = pipei_ceil_div(blocks, pipei_min(blocks, 8 * (int64_t)pipei_max(1, p->compute_units))) * block;
+    const int64_t block = pipei_max(1, (WEIGHT_BLOCK + g->ow / 2) / pipei_max(1, g->ow));
+    const int64_t blocks = pipei_ceil_div(units, block);     /* 0 for an empty batch: then the sum is of no parts */
+    const int64_t workers = pipei_max(1, pipei_min(blocks, 8 * (int64_t)pipei_max(1, p->compute_units)));
+    const int64_t share = pipei_max(1, pipei_ceil_div(blocks, workers)) * block;
     const int64_t parts = pipei_ceil_div(units, share);
     const uint32_t partial =
         pipe_lower_scratch(l, (size_t)(parts * g->groups * g->kh * g->kw * n_rows * row_stride));
