@@ -8,6 +8,7 @@
 enum { DRAWS_PER_STEP = 64 };
 
 struct pipei_sampling {
+    const pipe_sample_request *request;
     pipe_key noise;
     bool own_schedule; /* the denoiser's own: no translation of levels */
     pipe_denoiser_info info;
@@ -46,12 +47,27 @@ pipe_tensor *pipe_predict_eps(pipe_sampling *s, pipe_tensor *x)
     return pipe_predict_at(s, x, s->t[s->i], PIPE_PREDICT_EPS);
 }
 
+static pipe_tensor *supplied_noise(pipe_sampling *s, uint32_t draw)
+{
+    const pipe_sample_request *r = s->internal->request;
+    pipe_tensor *z = r->noise(r->noise_arg, s->i, draw);
+    char got[PIPE_SHAPE_TEXT], want[PIPE_SHAPE_TEXT];
+
+    if (pipe_check(z, NULL) == PIPE_OK && !pipe_shape_equal(pipe_tensor_shape(z), pipe_tensor_shape(s->x)))
+        return pipe_poison(s->engine, PIPE_ESHAPE, "noise of shape %s was supplied for samples of shape %s",
+                           pipe_shape_text(pipe_tensor_shape(z), got, sizeof got),
+                           pipe_shape_text(pipe_tensor_shape(s->x), want, sizeof want));
+    return z;
+}
+
 pipe_tensor *pipe_sampling_noise(pipe_sampling *s, uint32_t draw)
 {
     pipe_key key = s->internal->noise;
 
     if (draw >= DRAWS_PER_STEP)
         return pipe_poison(s->engine, PIPE_EINVAL, "draw %u of a step; at most %d", draw, DRAWS_PER_STEP);
+    if (s->internal->request->noise)
+        return supplied_noise(s, draw);
     key.step = (uint64_t)(s->i + 1) * DRAWS_PER_STEP + draw; /* step 0 is the start */
     return pipe_randn(s->engine, *pipe_tensor_shape(s->x), key);
 }
@@ -121,6 +137,8 @@ static pipe_status loop(const pipe_sample_request *r, pipe_sampling *s, pipe_ten
             pipe_keep(x, s->x);
             status = pipe_eval(s->engine, err);
         }
+        if (status == PIPE_OK && r->observe)
+            status = r->observe(r->observe_arg, s, err);
         if (status != PIPE_OK)
             return pipe_context_fail(err, status, "%s: step %zu of %zu", r->sampler->name, s->i + 1,
                                      s->steps);
@@ -134,7 +152,7 @@ pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_er
 {
     const pipe_plugin *p = r->sampler->plugin;
     PIPE_CLEANUP(grid_free) grid g = {0};
-    struct pipei_sampling internal = {.noise = r->key};
+    struct pipei_sampling internal = {.request = r, .noise = r->key};
     pipe_tensor *x = NULL;
     pipe_sampling s = {.size = sizeof s,
                        .n = r->n,

@@ -58,6 +58,17 @@ typedef struct pipe_sample_request {
     pipe_tensor *start;             /* x at the first grid point; NULL: sigma[0] times noise */
     bool (*progress)(void *arg, size_t step, size_t steps);   /* false: stop; may be NULL */
     void *progress_arg;
+    /** After every step (NULL: not wanted): s->i is the step that was taken and
+     *  s->x, computed and readable, the samples at grid point s->i + 1; both are
+     *  the loop's.  Anything but PIPE_OK ends the run with that error. */
+    pipe_status (*observe)(void *arg, const pipe_sampling *s, pipe_error *err);
+    void *observe_arg;
+    /** Noise supplied by the caller in place of pipe_sampling_noise()'s own (NULL:
+     *  keyed by seed and sample): a tensor of the samples' shape for draw `draw`
+     *  of the step from grid point `step` (from 0).  A poisoned tensor is an
+     *  error of the step.  The start is `start`'s. */
+    pipe_tensor *(*noise)(void *arg, size_t step, uint32_t draw);
+    void *noise_arg;
 } pipe_sample_request;
 
 /** Runs the loop; *out (kept in the caller's slot) is x at the end, [n, ...]. */

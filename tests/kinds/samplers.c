@@ -49,8 +49,8 @@ static pipe_object *sampler(const sampler_case *c, int steps)
 static pipe_object *mixture(const char *schedule, const char *means, const char *covariances,
                             const char *dimension)
 {
-    const char *const params[] = {"means",     means,     "covariances", covariances,
-                                  "dimension", dimension, "form",        "full",      NULL};
+    const char *const params[] = {"means",   means,  "covariances", covariances, "dimension",
+                                  dimension, "form", "full",        NULL};
     pipe_object *s = test_object("schedule", schedule, NULL, NULL);
     const pipei_named_object inputs[] = {{"schedule", s}, {NULL, NULL}};
     pipe_object *d = test_object("denoiser", "denoiser.gaussian-mixture", params, inputs);
@@ -228,6 +228,44 @@ Test(sampler, a_grid_that_does_not_fall_is_refused)
     cr_expect(strstr(err.message, "the grid must fall, but point 2 is 0.6 after 0.5"), "%s", err.message);
     pipe_object_unref(s);
     pipe_object_unref(schedule);
+}
+
+static pipe_tensor *short_noise(void *arg, size_t step, uint32_t draw)
+{
+    (void)arg;
+    (void)step;
+    (void)draw;
+    return pipe_zeros(test_engine(), PIPE_SHAPE(1, 2));
+}
+
+static pipe_status refuse_third(void *arg, const pipe_sampling *s, pipe_error *err)
+{
+    *(size_t *)arg += 1;
+    return s->i < 2 ? PIPE_OK : pipe_fail(err, PIPE_EIO, "no room for the preview");
+}
+
+Test(sampler, what_the_caller_supplies_is_checked)
+{
+    const sampler_case c = {.name = "sampler.ddpm", .grid = "uniform"};
+    pipe_object *d = mixture("schedule.cosine", "[0, 0]", "[1, 0, 0, 1]", "2"), *s = sampler(&c, 4);
+    pipe_sample_request r = {.size = sizeof r, .sampler = s, .denoiser = d, .n = 3, .noise = short_noise};
+    pipe_error err = PIPE_ERROR_INIT;
+    pipe_tensor *x = NULL;
+    size_t seen = 0;
+
+    cr_expect_eq(pipe_sample(&r, &x, &err), PIPE_ESHAPE);
+    cr_expect(strstr(err.message, "sampler.ddpm: step 1 of 4: noise of shape [1, 2] was supplied for samples "
+                                  "of shape [3, 2]"),
+              "%s", err.message);
+    r.noise = NULL;
+    r.observe = refuse_third;
+    r.observe_arg = &seen;
+    err = (pipe_error)PIPE_ERROR_INIT;
+    cr_expect_eq(pipe_sample(&r, &x, &err), PIPE_EIO);
+    cr_expect_str_eq(err.message, "sampler.ddpm: step 3 of 4: no room for the preview");
+    cr_expect_eq(seen, 3);
+    pipe_object_unref(s);
+    pipe_object_unref(d);
 }
 
 /* Guidance of scale 1 is the model; labels select a component; scale 3 moves samples further that way. */
