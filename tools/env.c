@@ -112,6 +112,7 @@ static json_t *variables_json(void)
         "PIPE_DEVICE",
         "PIPE_LOG",
         "PIPE_DEVICE_MEMORY_LIMIT",
+        "PIPE_DEVICE_MEMORY",
         "XDG_CACHE_HOME",
         "XDG_DATA_HOME",
         "HOME",

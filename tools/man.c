@@ -162,6 +162,8 @@ static const struct {
      "results of steps, checkpoints, what is known of plugins; default `$XDG_CACHE_HOME/pipe`"},
     {"PIPE_DEVICE", "the OpenCL device unless the command line or the pipeline names one"},
     {"PIPE_DEVICE_MEMORY_LIMIT", "the most device memory that is used, in bytes"},
+    {"PIPE_DEVICE_MEMORY",
+     "`exact`: buffers of the size asked for, a buffer for each temporary, for checkers of kernels"},
     {"PIPE_LOG", "levels of messages: `info,graph:debug`"},
     {"NO_COLOR", "when set, messages have no colours"},
 };

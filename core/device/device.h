@@ -41,6 +41,10 @@ PIPE_INTERNAL cl_device_id pipei_device_id(const pipei_device *d);
 PIPE_INTERNAL uint64_t pipei_device_memory_limit(const pipei_device *d);
 PIPE_INTERNAL void pipei_device_limit_memory(pipei_device *d, uint64_t bytes);
 
+/* PIPE_DEVICE_MEMORY=exact: buffers have the size asked for, temporaries a buffer each,
+ * so that a checker of kernels sees the first access behind an end. */
+PIPE_INTERNAL bool pipei_device_exact_memory(const pipei_device *d);
+
 /* Buffers come from a pool: freed ones are reused by size.  The queue is in order,
  * so a buffer may be freed, and be handed out again, while enqueued commands
  * still use it.  Out of memory names what was needed, what is in use and its

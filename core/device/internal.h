@@ -38,6 +38,7 @@ typedef struct pool {
     staging *stages;
     size_t n_stages;
     uint64_t used, cached, peak, limit, clock, generation;
+    bool exact;              /* buffers of the size asked for */
 } pool;
 
 typedef struct program {

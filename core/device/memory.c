@@ -6,7 +6,10 @@
  *
  * Sizes are rounded up to a class, eight classes to an octave, so that tensors of
  * nearly one size share buffers at a waste of at most 1/8.  Idle buffers are given
- * back to the driver when a limit is hit, oldest first. */
+ * back to the driver when a limit is hit, oldest first.
+ *
+ * PIPE_DEVICE_MEMORY=exact allocates the bytes that were asked for and no more: a
+ * checker of kernels (tests/oclgrind) sees the first access behind the end. */
 #include "core/device/internal.h"
 
 #include <errno.h>
@@ -20,8 +23,12 @@ enum {
     IDLE_CLASSES_KEPT = 4096   /* idle buffers beyond this number are released */
 };
 
-static bool size_class(size_t bytes, size_t *out)
+static bool size_class(const pool *p, size_t bytes, size_t *out)
 {
+    if (p->exact) {
+        *out = bytes ? bytes : 1; /* OpenCL has no empty buffers */
+        return true;
+    }
     if (bytes <= SMALLEST) {
         *out = SMALLEST;
         return true;
@@ -56,10 +63,13 @@ static pipe_status parse_limit(const char *text, uint64_t *out, pipe_error *err)
 
 pipe_status pipei_pool_open(pipei_device *d, pipe_error *err)
 {
-    const char *limit = getenv("PIPE_DEVICE_MEMORY_LIMIT");
+    const char *limit = getenv("PIPE_DEVICE_MEMORY_LIMIT"), *exact = getenv("PIPE_DEVICE_MEMORY");
     d->pool.limit = d->info.memory ? d->info.memory : UINT64_MAX;
     if (limit && limit[0])
         PIPE_TRY(parse_limit(limit, &d->pool.limit, err));
+    d->pool.exact = exact && strcmp(exact, "exact") == 0;
+    if (exact && exact[0] && !d->pool.exact)
+        return pipe_fail(err, PIPE_EINVAL, "PIPE_DEVICE_MEMORY=%s: `exact` is the only value", exact);
     return PIPE_OK;
 }
 
@@ -225,7 +235,7 @@ pipe_status pipei_buffer_new(pipei_device *d, size_t bytes, const char *who, cl_
     size_t size;
     cl_mem mem = NULL;
 
-    if (!size_class(bytes, &size))
+    if (!size_class(p, bytes, &size))
         return out_of_memory(d, bytes, who, "beyond the address space", err);
     if (size > d->info.max_allocation && d->info.max_allocation)
         size = bytes;                            /* rounding up must not be what fails */
@@ -275,6 +285,7 @@ void pipei_device_trim(pipei_device *d)
         release_idle(d, d->pool.n_idle - 1);
 }
 
+bool pipei_device_exact_memory(const pipei_device *d) { return d->pool.exact; }
 uint64_t pipei_device_peak_memory(const pipei_device *d) { return d->pool.peak; }
 uint64_t pipei_device_generation(const pipei_device *d) { return d->pool.generation; }
 uint64_t pipei_device_used_memory(const pipei_device *d) { return d->pool.used; }

@@ -42,6 +42,30 @@ static void on_warning(png_structp png, png_const_charp text)
 
 /* ---- reading ---- */
 
+/* libpng allocates what a chunk's header promises before it reads the chunk: 2 GB
+ * for 12 bytes.  So every length is first checked against the file. */
+static pipe_status check_chunks(const png_job *job, pipe_error *err)
+{
+    size_t at = 8; /* behind the signature */
+
+    while (job->size - at >= 8) {
+        const unsigned char *head = job->bytes + at;
+        const uint32_t length = png_get_uint_32(head);
+        const size_t left = job->size - at - 8;
+        if ((uint64_t)length + 4 > left) { /* data and checksum */
+            char type[16];
+            return pipe_fail(err, PIPE_EFORMAT,
+                             "%s: truncated PNG: the chunk at byte %zu (type %s) promises %lu bytes, but %zu are left",
+                             job->name, at, pipei_bytes_text(head + 4, 4, type, sizeof type),
+                             (unsigned long)length, left);
+        }
+        if (memcmp(head + 4, "IEND", 4) == 0)
+            return PIPE_OK;
+        at += (size_t)length + 12;
+    }
+    return PIPE_OK; /* without its end: libpng says so */
+}
+
 static void read_bytes(png_structp png, png_bytep out, size_t n)
 {
     png_job *job = png_get_io_ptr(png);
@@ -103,6 +127,7 @@ static pipe_status decode(png_job *job, pipe_error *err)
     png_set_chunk_malloc_max(job->png, CHUNK_MAX);
     png_set_chunk_cache_max(job->png, CHUNKS_MAX);
     png_set_crc_action(job->png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
+    PIPE_TRY(check_chunks(job, err));
     png_read_info(job->png, job->info);
 
     const uint64_t width = png_get_image_width(job->png, job->info),

@@ -230,6 +230,7 @@ static pipe_status place_items(build *b, item *items, uint32_t n, pipe_error *er
     plan *p = b->p;
     const size_t device_limit = pipei_device_describe(b->e->device)->max_allocation;
     const size_t limit = device_limit ? device_limit / ALIGNMENT * ALIGNMENT : SIZE_MAX / 2;
+    const bool exact = pipei_device_exact_memory(b->e->device);
     chunk_items *chunks = NULL;
     size_t n_chunks = 0;
 
@@ -243,7 +244,7 @@ static pipe_status place_items(build *b, item *items, uint32_t n, pipe_error *er
                              "buffer (%zu bytes): a smaller batch or image needs less",
                              it->bytes, limit);
         }
-        for (size_t c = 0;; c++) {
+        for (size_t c = exact ? n_chunks : 0;; c++) { /* exact: a buffer of its own */
             if (c == n_chunks) {
                 chunks = pipe_realloc(chunks, ++n_chunks * sizeof *chunks);
                 chunks[c] = (chunk_items){.placed = pipe_arena_alloc(b->a, (n + 1) * sizeof(item *))};
@@ -272,9 +273,11 @@ static pipe_status place_items(build *b, item *items, uint32_t n, pipe_error *er
     return PIPE_OK;
 }
 
-static size_t padded(int64_t count)
+static size_t padded(const build *b, int64_t count)
 {
     const size_t bytes = (size_t)(count > 0 ? count : 1) * 4;
+    if (pipei_device_exact_memory(b->e->device))
+        return bytes;
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
@@ -293,7 +296,7 @@ static pipe_status fill_arena(build *b, const bool *keeps_alive, pipe_error *err
         if (!empty && v->step == NONE)
             continue;
         item_of[k] = n;
-        items[n++] = (item){.bytes = padded(v->t->count), .at = &v->at, .id = k,
+        items[n++] = (item){.bytes = padded(b, v->t->count), .at = &v->at, .id = k,
                             .first = empty ? 0 : b->steps[v->step].order,
                             .last = empty || keeps_alive[k] ? b->n_steps : b->steps[v->step].order};
     }
@@ -307,7 +310,7 @@ static pipe_status fill_arena(build *b, const bool *keeps_alive, pipe_error *err
         scratch *s = &b->scratches[k];
         const uint32_t at = b->steps[s->step].order;
         items[n++] = (item){
-            .bytes = padded((int64_t)s->count), .at = &s->at, .id = b->n + k, .first = at, .last = at};
+            .bytes = padded(b, (int64_t)s->count), .at = &s->at, .id = b->n + k, .first = at, .last = at};
     }
     return place_items(b, items, n, err);
 }

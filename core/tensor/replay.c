@@ -10,8 +10,11 @@ enum { NONE = UINT32_MAX };
 /* Memory of temporaries grows to what the largest plan needs. */
 static pipe_status fit_arena(pipe_engine *e, const plan *p, pipe_error *err)
 {
+    const bool exact = pipei_device_exact_memory(e->device);
+
     for (size_t c = 0; c < p->n_chunks; c++) {
-        if (c < e->n_chunks && e->chunks[c].bytes >= p->chunk_bytes[c])
+        if (c < e->n_chunks && (exact ? e->chunks[c].bytes == p->chunk_bytes[c]
+                                      : e->chunks[c].bytes >= p->chunk_bytes[c]))
             continue;
         if (c == e->n_chunks) {
             e->chunks = pipe_realloc(e->chunks, (c + 1) * sizeof *e->chunks);

@@ -118,6 +118,10 @@ Test(io, png_damage)
         bytes[29 + k] = (char)(crc >> (24 - 8 * k));
     check_failure(pipei_png_parse("a.png", bytes, n, &a, NULL, &err), PIPE_EFORMAT, &err, "30000 x 30000",
                   "huge");
+    /* 2 GB promised by the first chunk behind the header */
+    memcpy(bytes + 33, "\x7f\xff\xff\xff", 4);
+    check_failure(pipei_png_parse("a.png", bytes, n, &a, NULL, &err), PIPE_EFORMAT, &err,
+                  "truncated|chunk at byte 33|2147483647", "a chunk beyond the file");
     pipe_free(bytes);
     const float f = 0;
     const pipe_array floats = PIPE_ARRAY_F32(PIPE_SHAPE(1, 1), &f),

@@ -165,6 +165,39 @@ Test(device, memory_limit_of_the_environment)
     }
 }
 
+Test(device, memory_of_exact_size)
+{
+    pipe_error err = PIPE_ERROR_INIT;
+    pipei_device *d = NULL;
+    cl_mem m[2];
+    size_t bytes;
+
+    setenv("PIPE_DEVICE_MEMORY", "large", 1);
+    cr_assert_eq(pipei_device_open("auto", NULL, &d, &err), PIPE_EINVAL);
+    cr_assert(strstr(err.message, "PIPE_DEVICE_MEMORY=large") && strstr(err.message, "exact"), "%s", err.message);
+    for (int exact = 0; exact < 2; exact++) {
+        setenv("PIPE_DEVICE_MEMORY", exact ? "exact" : "", 1);
+        OK(pipei_device_open("auto", NULL, &d, &err_));
+        for (size_t k = 0; k < 2; k++) {
+            OK(pipei_buffer_new(d, 1001 * k, "test", &m[k], &err_));
+            clGetMemObjectInfo(m[k], CL_MEM_SIZE, sizeof bytes, &bytes, NULL);
+            cr_expect_eq(bytes, exact ? (k ? 1001 : 1) : k ? 1024 : 256, "%zu bytes", bytes);
+            pipei_buffer_free(d, m[k]);
+        }
+        pipei_device_close(d);
+    }
+}
+
+/* A mistake for checkers to find: with the usual memory the element behind the end
+ * is padding, with PIPE_DEVICE_MEMORY=exact under a checker it must be reported. */
+Test(device, planted_overrun)
+{
+    pipe_engine *e = runtime_engine(NULL);
+    float *y = test_read(row_overrun(test_leaf(e, PIPE_SHAPE(1000), 1)));
+    pipe_free(y);
+    pipei_engine_free(e);
+}
+
 Test(device, an_engine_out_of_memory_goes_on)
 {
     pipe_engine *e = runtime_engine(NULL);

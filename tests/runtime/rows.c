@@ -112,7 +112,7 @@ static pipe_status lower_reverse(pipe_lowering *l, const pipe_op_call *c, pipe_e
         .n_args = 3,
         .args = {{.kind = PIPE_ARG_INPUT},
                  {.kind = PIPE_ARG_OUTPUT},
-                 {.kind = PIPE_ARG_INT, .value = (int32_t)pipe_count(c->out)}},
+                 {.kind = PIPE_ARG_INT, .value = (int32_t)(pipe_count(c->out) + c->attr->i[0])}},
     };
     pipe_lower_launch(l, &k);
     return PIPE_OK;
@@ -290,6 +290,12 @@ pipe_tensor *row_head(pipe_tensor *a, int64_t start, int64_t length)
 {
     return apply1(&head, a, &(pipe_attr){.i = {start, length}});
 }
+pipe_tensor *row_overrun(pipe_tensor *a)
+{
+    const pipe_attr attr = {.i = {1}};
+    return apply1(&reverse, a, &attr);
+}
+
 pipe_tensor *row_reverse(pipe_tensor *a) { return apply1(&reverse, a, NULL); }
 pipe_tensor *row_mirror(pipe_tensor *a, int64_t width) { return apply1(&mirror, a, &(pipe_attr){.i = {width}}); }
 pipe_tensor *row_total(pipe_tensor *a) { return apply1(&total, a, NULL); }

@@ -27,6 +27,7 @@ pipe_tensor *row_to_f32(pipe_tensor *a);
 pipe_tensor *row_reshape(pipe_tensor *a, pipe_shape s);
 pipe_tensor *row_head(pipe_tensor *a, int64_t start, int64_t length);   /* slice of axis 0: a window */
 pipe_tensor *row_reverse(pipe_tensor *a);           /* lowered: reverses all elements */
+pipe_tensor *row_overrun(pipe_tensor *a);           /* the same, wrongly: one element behind the end of both */
 pipe_tensor *row_mirror(pipe_tensor *a, int64_t width);   /* the same, with an epilogue of that width */
 pipe_tensor *row_total(pipe_tensor *a);             /* lowered, with scratch: sum of all elements, a scalar */
 pipe_tensor *row_words(pipe_engine *e, int64_t n, uint32_t word,
