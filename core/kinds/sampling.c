@@ -47,7 +47,7 @@ pipe_tensor *pipe_predict_eps(pipe_sampling *s, pipe_tensor *x)
     return pipe_predict_at(s, x, s->t[s->i], PIPE_PREDICT_EPS);
 }
 
-static pipe_tensor *supplied_noise(pipe_sampling *s, uint32_t draw)
+static pipe_tensor *from_caller(pipe_sampling *s, uint32_t draw)
 {
     const pipe_sample_request *r = s->internal->request;
     pipe_tensor *z = r->noise(r->noise_arg, s->i, draw);
@@ -60,14 +60,25 @@ static pipe_tensor *supplied_noise(pipe_sampling *s, uint32_t draw)
     return z;
 }
 
-pipe_tensor *pipe_sampling_noise(pipe_sampling *s, uint32_t draw)
+pipe_key pipei_sampling_key(const pipe_sampling *s)
 {
-    pipe_key key = s->internal->noise;
+    return s->internal->noise;
+}
 
+pipe_tensor *pipei_sampling_supplied(pipe_sampling *s, uint32_t draw)
+{
     if (draw >= DRAWS_PER_STEP)
         return pipe_poison(s->engine, PIPE_EINVAL, "draw %u of a step; at most %d", draw, DRAWS_PER_STEP);
-    if (s->internal->request->noise)
-        return supplied_noise(s, draw);
+    return s->internal->request->noise ? from_caller(s, draw) : NULL;
+}
+
+pipe_tensor *pipe_sampling_noise(pipe_sampling *s, uint32_t draw)
+{
+    pipe_tensor *supplied = pipei_sampling_supplied(s, draw);
+    pipe_key key = s->internal->noise;
+
+    if (supplied)
+        return supplied;
     key.step = (uint64_t)(s->i + 1) * DRAWS_PER_STEP + draw; /* step 0 is the start */
     return pipe_randn(s->engine, *pipe_tensor_shape(s->x), key);
 }

@@ -44,6 +44,19 @@ PIPE_API pipe_tensor *pipe_predict_at(pipe_sampling *s, pipe_tensor *x, double t
 /** Standard normal noise of x's shape, keyed by (seed, node, sample, step i,
  *  draw): draw distinguishes several within one step. */
 PIPE_API pipe_tensor *pipe_sampling_noise(pipe_sampling *s, uint32_t draw);
+/** Standard normal noise of x's shape that is shared between step counts: the
+ *  increment, divided by its standard deviation, of one Brownian path per
+ *  (seed, node, sample) between two noise levels rho = sigma / alpha.
+ *
+ *  The path runs on the clock rho^power, so the increment over a long step is the
+ *  sum of those over short ones, each times sqrt(|clock difference|).  An SDE
+ *  solver is exact in its noise with the clock of its Ito integral: power -2 eta in
+ *  the data form (variance 1 - e^{-2 eta h}), 2 in the noise form (e^{2h} - 1).
+ *  The path depends on no grid and no schedule; every call takes one kernel.
+ *
+ *  Poisoned with PIPE_EDOMAIN where the clock is infinite (rho 0 with a power below
+ *  0), and for steps shorter than the resolution of the path, 3e-5 of rho. */
+PIPE_API pipe_tensor *pipe_sampling_brownian(pipe_sampling *s, uint32_t draw, double rho_from, double rho_to, double power);
 
 /** What `generate` asks for. */
 typedef struct pipe_sample_request {

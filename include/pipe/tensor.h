@@ -270,6 +270,11 @@ PIPE_API pipe_tensor *pipe_randn(pipe_engine *e, pipe_shape shape, pipe_key key)
 PIPE_API pipe_tensor *pipe_rand(pipe_engine *e, pipe_shape shape, pipe_key key);   /* in (0, 1) */
 /** As pipe_randn, but row r is sample index[r] (i32 [shape[0]]); key.sample is not used. */
 PIPE_API pipe_tensor *pipe_randn_of(pipe_tensor *index, pipe_shape shape, pipe_key key);
+/** The sum over n terms of weight[k] pipe_randn(e, shape, key[k]), made at once in one
+ *  kernel; a term of weight 0 is skipped.  All keys must have the same `sample`.
+ *  Keys and weights are run-time values; another n is another plan. */
+PIPE_API pipe_tensor *pipe_randn_sum(pipe_engine *e, pipe_shape shape, const pipe_key *key,
+                                     const double *weight, size_t n);
 /** Zeroes each element with probability p and scales the others by 1 / (1 - p). */
 PIPE_API pipe_tensor *pipe_dropout(pipe_tensor *x, double p, pipe_key key);
 /** The same generator on the host: fills n values of sample key.sample. */

@@ -84,6 +84,29 @@ Test(random, batch_position_does_not_matter)
     cr_expect_arr_eq(by_index + 2 * EACH, alone, sizeof alone);
 }
 
+/* A sum of normals is the sum of what its keys give one by one; keys of two samples are refused. */
+Test(random, sums_of_normals)
+{
+    pipe_engine *e = ops_engine();
+    enum { N = 3 * 101, TERMS = 3 };
+    static const double weight[TERMS] = {0.5, -2.0, 0.0};
+    pipe_key key[TERMS];
+    static float sum[N], part[N];
+    static double want[N];
+    for (uint64_t k = 0; k < TERMS; k++)
+        key[k] = (pipe_key){.seed = 3, .stream = k, .sample = 17, .step = 2 * k};
+    OK(pipe_read_f32(pipe_randn_sum(e, PIPE_SHAPE(3, 101), key, weight, TERMS), sum, N, &err_));
+    for (int k = 0; k < TERMS; k++) {
+        OK(pipe_read_f32(pipe_randn(e, PIPE_SHAPE(3, 101), key[k]), part, N, &err_));
+        for (int j = 0; j < N; j++)
+            want[j] += weight[k] * (double)part[j];
+    }
+    for (int j = 0; j < N; j++)
+        cr_assert_float_eq(sum[j], want[j], 2e-6, "element %d: %.9g, not %.9g", j, (double)sum[j], want[j]);
+    key[1].sample++;
+    cr_expect_eq(pipe_check(pipe_randn_sum(e, PIPE_SHAPE(3, 101), key, weight, TERMS), NULL), PIPE_EINVAL);
+}
+
 /* Any other key gives other numbers: correlations within 5 deviations. */
 Test(random, keys_are_independent)
 {

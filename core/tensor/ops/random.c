@@ -9,7 +9,8 @@
  * OpenCL both define exactly (conversion, multiplication, fma), so host and
  * devices agree to the last bit; random.cl mirrors this file line by line.
  *
- * Attributes: the shape in i[0] ..., u[0], u[1] the key, u[2], u[3] the sample. */
+ * Attributes: the shape in i[0] ..., u[0], u[1] the key, u[2], u[3] the sample.
+ * randn_sum has its keys, and its weights as bits, in its input. */
 #include "core/tensor/ops/ops.h"
 
 #include <inttypes.h>
@@ -246,6 +247,29 @@ static void mask_reference(const pipe_reference *r)
         r->out[k] = r->out[k] < (double)r->attr->f[0] ? 0.0 : (double)r->attr->f[1];
 }
 
+/* Term k of randn_sum: two words of the key, the bits of the weight. */
+enum { TERM_WORDS = 3 };
+
+static void randn_sum_reference(const pipe_reference *r)
+{
+    size_t rows, inner;
+    rows_of(&r->out_shape, &rows, &inner);
+    float *values = pipe_alloc_array(inner, sizeof *values);
+    for (size_t k = 0; k < r->n; k++)
+        r->out[k] = 0.0;
+    for (int64_t t = 0; t < r->in_shape[0].dim[0] / TERM_WORDS; t++) {
+        const double *term = r->in[0] + t * TERM_WORDS;
+        const uint32_t key[2] = {(uint32_t)(int32_t)term[0], (uint32_t)(int32_t)term[1]};
+        const double weight = (double)as_float((uint32_t)(int32_t)term[2]);
+        for (size_t row = 0; row < rows; row++) {
+            fill(key, first_sample(r->attr) + row, true, values, inner);
+            for (size_t j = 0; j < inner; j++)
+                r->out[row * inner + j] += weight * (double)values[j];
+        }
+    }
+    pipe_free(values);
+}
+
 static void launch(pipe_lowering *l, const pipe_op_call *c, const char *kernel)
 {
     size_t rows, inner;
@@ -286,6 +310,23 @@ static pipe_status randn_of_lower(pipe_lowering *l, const pipe_op_call *c, pipe_
     return PIPE_OK;
 }
 
+static pipe_status randn_sum_lower(pipe_lowering *l, const pipe_op_call *c, pipe_error *err)
+{
+    size_t rows, inner;
+    pipe_launch k = {.source = pipei_source(l, pipei_kernel_random), .kernel = "randn_sum_fill"};
+    (void)err;
+    rows_of(pipe_tensor_shape(c->out), &rows, &inner);
+    pipei_arg(&k, PIPE_ARG_INPUT, 0);
+    pipei_arg(&k, PIPE_ARG_OUTPUT, 0);
+    pipei_arg_int(&k, (int64_t)rows);
+    pipei_arg_int(&k, (int64_t)inner);
+    pipei_arg_int(&k, pipe_dim(c->in[0], 0) / TERM_WORDS);
+    pipei_arg(&k, PIPE_ARG_WORD, 2);
+    pipei_arg(&k, PIPE_ARG_WORD, 3);
+    pipei_launch_items(l, &k, rows * ((inner + 3) / 4));
+    return PIPE_OK;
+}
+
 static pipe_status mask_lower(pipe_lowering *l, const pipe_op_call *c, pipe_error *err)
 {
     (void)err;
@@ -307,6 +348,17 @@ static pipe_status randn_of_shape(const pipe_op_call *c, pipe_op_result *out, pi
     return PIPE_OK;
 }
 
+static pipe_status randn_sum_shape(const pipe_op_call *c, pipe_op_result *out, pipe_error *err)
+{
+    PIPE_TRY(random_shape(c, out, err));
+    PIPE_TRY(pipei_need_i32(c, 0, err));
+    PIPE_TRY(pipei_need_rank(c, 0, 1, err));
+    if (pipe_dim(c->in[0], 0) % TERM_WORDS != 0)
+        return pipe_fail(err, PIPE_ESHAPE, "randn_sum: %" PRId64 " words are not whole terms of %d",
+                         pipe_dim(c->in[0], 0), TERM_WORDS);
+    return PIPE_OK;
+}
+
 static const pipe_op op_rand = {
     PIPE_OP_INIT, .name = "rand", .arity = 0, .shape = random_shape, .reference = rand_reference,
     .lower = rand_lower, .vjp = pipei_vjp_zero, .jvp = pipei_jvp_zero,
@@ -318,6 +370,10 @@ static const pipe_op op_randn = {
 static const pipe_op op_randn_of = {
     PIPE_OP_INIT, .name = "randn_of", .arity = 1, .shape = randn_of_shape, .reference = randn_of_reference,
     .lower = randn_of_lower, .vjp = pipei_vjp_zero, .jvp = pipei_jvp_zero,
+};
+static const pipe_op op_randn_sum = {
+    PIPE_OP_INIT, .name = "randn_sum", .arity = 1, .shape = randn_sum_shape, .reference = randn_sum_reference,
+    .lower = randn_sum_lower, .vjp = pipei_vjp_zero, .jvp = pipei_jvp_zero,
 };
 /* 0 with probability f[0], else f[1]. */
 static const pipe_op op_dropout_mask = {
@@ -355,6 +411,25 @@ pipe_tensor *pipe_randn_of(pipe_tensor *index, pipe_shape shape, pipe_key key)
     return pipei_op1(&op_randn_of, index, &attr);
 }
 
+pipe_tensor *pipe_randn_sum(pipe_engine *e, pipe_shape shape, const pipe_key *key, const double *weight,
+                            size_t n)
+{
+    PIPE_CLEANUP(pipe_free_ptr) int32_t *words = pipe_alloc_array(n, TERM_WORDS * sizeof *words);
+    const pipe_attr attr = random_attr(&shape, n > 0 ? key[0] : (pipe_key){0});
+
+    for (size_t k = 0; k < n; k++) {
+        uint32_t term[TERM_WORDS];
+        if (key[k].sample != key[0].sample)
+            return pipe_poison(e, PIPE_EINVAL,
+                               "randn_sum: key %zu counts from sample %" PRIu64 ", the first from %" PRIu64,
+                               k, key[k].sample, key[0].sample);
+        derive(key[k], term);
+        term[2] = as_uint((float)weight[k]);
+        memcpy(words + k * TERM_WORDS, term, sizeof term);
+    }
+    return pipei_op1(&op_randn_sum, pipe_from_i32(e, PIPE_SHAPE((int64_t)(n * TERM_WORDS)), words), &attr);
+}
+
 pipe_tensor *pipe_dropout(pipe_tensor *x, double p, pipe_key key)
 {
     PIPEI_SOUND(x);
@@ -368,4 +443,4 @@ pipe_tensor *pipe_dropout(pipe_tensor *x, double p, pipe_key key)
     return pipe_mul(x, pipe_op_apply(pipe_tensor_engine(x), &op_dropout_mask, NULL, 0, &attr));
 }
 
-const pipe_op *const pipei_ops_random[] = {&op_rand, &op_randn, &op_randn_of, &op_dropout_mask, NULL};
+const pipe_op *const pipei_ops_random[] = {&op_rand, &op_randn, &op_randn_of, &op_randn_sum, &op_dropout_mask, NULL};

@@ -146,3 +146,26 @@ kernel void mask_fill(PIPE_BUF(float, y), const int rows, const int inner, const
                            uniform(w.z) < p ? 0.0f : kept, uniform(w.w) < p ? 0.0f : kept), n);
     BLOCKS_END
 }
+
+/* terms: n_terms times (key, key, bits of the weight) */
+kernel void randn_sum_fill(PIPE_BUF(int, terms), PIPE_BUF(float, y), const int rows, const int inner,
+                           const int n_terms, const uint sample0, const uint sample1)
+{
+    PIPE_BIND(int, terms);
+    PIPE_BIND(float, y);
+    const int blocks = (inner + 3) / 4;
+    EACH(item, rows * blocks) {
+        const int row = item / blocks, block = item - row * blocks;
+        const ulong sample = COUNTED;
+        const uint4 counter = (uint4)((uint)block, 0u, (uint)sample, (uint)(sample >> 32));
+        float4 sum = (float4)(0.0f);
+        for (int k = 0; k < n_terms; k++) {
+            const float weight = as_float(terms[3 * k + 2]);
+            if (weight != 0.0f) {
+                const uint4 w = philox(counter, (uint2)(as_uint(terms[3 * k]), as_uint(terms[3 * k + 1])));
+                sum = fma((float4)(weight), (float4)(normals(w.x, w.y), normals(w.z, w.w)), sum);
+            }
+        }
+        store(y + (long)row * inner + 4 * block, sum, inner - 4 * block);
+    }
+}
