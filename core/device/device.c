@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <strings.h>
 #include <time.h>
 
@@ -172,6 +173,19 @@ static uint32_t registers_of(uint32_t lanes)
 #endif
 }
 
+/* Of one core's level 2 cache; 256 KiB is what even small cores have. */
+static size_t cache_of(bool cpu)
+{
+    const size_t least = 256 * 1024;
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    const long found = cpu ? sysconf(_SC_LEVEL2_CACHE_SIZE) : 0;
+    return found > (long)least ? (size_t)found : least;
+#else
+    (void)cpu;
+    return least;
+#endif
+}
+
 static pipe_status make_profile(pipei_device *d, const char *forced, pipe_error *err)
 {
     static const struct {
@@ -196,7 +210,7 @@ static pipe_status make_profile(pipei_device *d, const char *forced, pipe_error 
         .compute_units = d->info.compute_units ? d->info.compute_units : 1,
         .max_work_group = (uint32_t)group,
         .local_memory = local,
-        .cache_bytes = 256 * 1024,
+        .cache_bytes = cache_of(strcmp(d->info.type, "cpu") == 0),
     };
     p->vector_width = !p->cpu ? 4 : width >= 16 ? 16 : width >= 8 ? 8 : 4;
     p->vector_registers = p->cpu ? registers_of(p->vector_width) : 0;

@@ -22,6 +22,19 @@ const char pipei_kernel_prefix[] =
     "#define PIPE_EPILOGUE8(v, i) (v)\n"
     "#define PIPE_EPILOGUE16(v, i) (v)\n";
 
+/* PoCL's vstore16 makes three stores of a vector, its vstore8 two; one of an
+ * unaligned type makes one.  Vectors of 8 and 16, floats and ints, global and private. */
+#define STORE(T, n, space)                                                                               \
+    "static void __attribute__((overloadable, always_inline)) pipe_store" #n "(" #T #n " v, size_t i, "  \
+    #space " " #T " *p)\n{ *(" #space " pipe_" #T #n " *)(p + " #n " * i) = v; }\n"
+#define STORES(T, n)                                                                                     \
+    "typedef " #T " pipe_" #T #n " __attribute__((ext_vector_type(" #n "), aligned(4)));\n"              \
+    STORE(T, n, global) STORE(T, n, private)
+static const char cpu_prefix[] =
+    STORES(float, 8) STORES(float, 16) STORES(int, 8) STORES(int, 16)
+    "#define vstore8(v, i, p) pipe_store8(v, i, p)\n"
+    "#define vstore16(v, i, p) pipe_store16(v, i, p)\n";
+
 typedef struct known {
     uint64_t hash;
     const char *source;
@@ -107,6 +120,8 @@ static pipe_status build_parts(build *b, known **parts, size_t n, pipe_error *er
     if (n == 0)
         return PIPE_OK;
     pipe_text_add(&text, pipei_kernel_prefix);
+    if (pipei_device_profile(b->e->device)->cpu)
+        pipe_text_add(&text, cpu_prefix);
     for (size_t k = 0; k < n; k++)
         add_part(&text, b->e->kernels, parts[k]);
     PIPE_TRY(pipei_program_get(b->e->device, text.data, &program, err));

@@ -1,78 +1,128 @@
 /* matmul: the row, its derivatives, and its lowering.
  *
- * On a CPU: register tiles (gemm-source.c).  The right operand is packed into
- * panels where it is transposed, where its columns do not fill vectors, or where
- * it is large enough for the strided walk to cost more than the copy; the left one
- * is read where it lies, through one pointer per row of the tile.  Beyond
- * K_BLOCK, k is walked in blocks that keep a panel in the level 1 cache.
+ * On a CPU: register tiles (gemm-source.c).  A work-item computes chunk_m x chunk_n
+ * of the output, k in blocks of K_BLOCK, so that what is read again and again stays
+ * in the caches:
  *
- * A product of the form a' b with few results and a long sum (the weight
- * gradient of a linear layer) is the weight gradient of a 1 x 1 convolution
- * and is computed as one: in parallel over the sum. */
-#include "core/tensor/ops/conv.h"
+ *     b          in panels of a tile's columns.  Weights are packed so by a launch of
+ *                their own where they are transposed, where their columns do not fill
+ *                vectors, or where they are large enough for the strided walk to cost
+ *                more than the copy.  In a product a' b, the gradient of weights, both
+ *                operands are long: a work-item packs a block as it comes to it.
+ *     a          read where it lies, through one pointer per row of the tile; but a' is
+ *                packed by tiles, since its walk along k has the stride of a whole row.
+ *     sums       of a chunk's tiles in a room of the work-item's own until k is through.
+ *
+ * Where the output has too few chunks for all cores and k is long, k is shared among
+ * work-items and their sums are added by a second launch, in the order of k. */
+#include "core/tensor/ops/gemm-source.h"
 
 #include <stdio.h>
 
 enum { A_TA, A_TB };      /* attr->i */
 
-#define K_BLOCK 512
+#define K_BLOCK 256
 /* Elements of the right operand from which packing pays, given enough rows to use it. */
 #define PACK_FROM 16384
 #define PACK_ROWS 32
+/* A chunk packed in the kernel is read at least so often. */
+#define LEAST_TILES 8
+#define LEAST_PANELS 4
+/* Work-items per core: several even out a core that is busy elsewhere. */
+#define ITEMS 4
+/* The shortest sum that is given a work-item of its own. */
+#define PART_FROM 1024
 
 /* ---- the CPU kernel ---- */
+
+/* One tile.  Out of line: the constants of an epilogue, hoisted out of the loops,
+ * would take the accumulators' registers (3.5 times slower behind a GELU). */
+static const char product_text[] =
+    "static __attribute__((noinline)) void product(global const float *a, const int row_a, const int rows,\n"
+    "                                              global const float *b, const int k_b, const int steps,\n"
+    "                                              const int add, global float *acc)\n"
+    "{\n"
+    "    const int acc_stride = $COLUMNS;\n"
+    "$POINT"
+    "$ZERO"
+    "    for (int k = 0; k < steps; k++) {\n"
+    "$STEP"
+    "        b += k_b;\n"
+    "$NEXT"
+    "    }\n"
+    "    if (add) {\n"
+    "$ADD"
+    "    }\n"
+    "$STORE"
+    "}\n";
 static const char gemm_text[] =
     "kernel __attribute__((reqd_work_group_size(1, 1, 1)))\n"
-    "void gemm(PIPE_BUF(float, va), PIPE_BUF(float, vb), PIPE_BUF(float, out), PIPE_BUF(float, part), const int n_m,\n"
-    "          const int n_n, const int n_k, const int row_a, const int k_a, const int k_b, const int panel_b,\n"
-    "          const int chunk_m, const int chunk_n)\n"
+    "void gemm(PIPE_BUF(float, va), PIPE_BUF(float, vb), PIPE_BUF(float, out), PIPE_BUF(float, room), const int n_m,\n"
+    "          const int n_n, const int n_k, const int row_a, const int k_b, const int panel_b, const int chunk_m,\n"
+    "          const int chunk_n, const int chunk_k, const int tiles_row, const int tiles_panel, const int sums,\n"
+    "          const int room_size)\n"
     "{\n"
-    "    PIPE_BIND(float, va); PIPE_BIND(float, vb); PIPE_BIND(float, out); PIPE_BIND(float, part);\n"
+    "    PIPE_BIND(float, va); PIPE_BIND(float, vb); PIPE_BIND(float, out); PIPE_BIND(float, room);\n"
     "    const int z = (int)get_group_id(2);\n"
     "    const int m0 = (int)get_group_id(0) * chunk_m, m1 = min(m0 + chunk_m, n_m);\n"
     "    const int n0 = (int)get_group_id(1) * chunk_n, n1 = min(n0 + chunk_n, n_n);\n"
+    "    const int first = $FIRST, end = min(first + chunk_k, n_k);\n"
     "    global const float *base_a = va + $AT_A, *base_b = vb + $AT_B;\n"
-    "    float tile[$SIZE];\n"
-    "$PART"
-    "    for (int k0 = 0; k0 < n_k; k0 += $KBLOCK) {\n"
-    "        const int k1 = min(k0 + $KBLOCK, n_k);\n"
+    "    global float *mine = room + (((size_t)z * get_num_groups(1) + get_group_id(1)) * get_num_groups(0) +\n"
+    "                                 get_group_id(0)) * room_size;\n"
+    "$ROOM"
+    "    for (int k0 = first; k0 < end; k0 += $KBLOCK) {\n"
+    "        const int steps = min($KBLOCK, end - k0);\n"
+    "$PACKA"
+    "$PACKB"
     "        for (int n = n0; n < n1; n += $COLUMNS) {\n"
     "            const int cols = min($COLUMNS, n_n - n);\n"
+    "$B"
     "            for (int m = m0; m < m1; m += $ROWS) {\n"
-    "                global const float *b = base_b + (size_t)(n / $COLUMNS) * panel_b + (size_t)k0 * k_b;\n"
-    "$POINT"
-    "$ZERO"
-    "                for (int k = k0; k < k1; k++) {\n"
-    "$STEP"
-    "                    b += k_b;\n"
-    "$NEXT"
-    "                }\n"
-    "$BLOCKED"
-    "$SPILL"
     "                const int rows = min($ROWS, m1 - m);\n"
+    "                global float *tile = mine + (size_t)((m - m0) / $ROWS * tiles_row +\n"
+    "                                                     (n - n0) / $COLUMNS * tiles_panel) * $SIZE;\n"
+    "                product($A, row_a, rows, b, k_b, steps, k0 > first, tile);\n"
+    "                if (k0 + $KBLOCK < end)\n"
+    "                    continue;\n"
     "                #pragma nounroll\n"
     "                for (int i = 0; i < rows; i++) {\n"
     "                    const size_t o = ((size_t)z * n_m + m + i) * n_n + n;\n"
-    "$OUT"
+    "$STORED"
     "                }\n"
     "            }\n"
     "        }\n"
     "    }\n"
     "}\n";
-/* Only where k is blocked: every work-item has room for its part of the output. */
-static const char part_text[] =
-    "    global float *mine = part + (((size_t)z * get_num_groups(1) + get_group_id(1)) * get_num_groups(0) +\n"
-    "                                 get_group_id(0)) * chunk_m * chunk_n;\n"
-    "    const int acc_stride = chunk_n;\n";
-static const char blocked_text[] =
-    "                global float *acc = mine + (size_t)(m - m0) * chunk_n + (n - n0);\n"
-    "                if (k0 > 0) {\n"
-    "$ADD"
-    "                }\n"
-    "                if (k1 < n_k) {\n"
-    "$STORE"
-    "                    continue;\n"
-    "                }\n";
+/* b [k, n] is read in place, or in panels. */
+static const char b_text[] =
+    "            global const float *b = base_b + (size_t)(n / $COLUMNS) * panel_b + (size_t)k0 * k_b;\n";
+/* a' b: blocks of both operands in the order in which product() reads them,
+ * [tile][k][lane of the tile]; whole vectors are written, so the tiles are a vector
+ * more than their own size apart.  Rows are read in runs of a chunk's length. */
+static const char pack_text[] =
+    "static void pack_$UNIT(global const float *from, const int row, const int lanes, const int left, const int steps,\n"
+    "                       global float *to)\n"
+    "{\n"
+    "    for (int k = 0; k < steps; k++, from += row, to += $LANES) {\n"
+    "        global float *tile = to;\n"
+    "        int n = 0;\n"
+    "        for (; n < lanes && n + $SPAN <= left; n += $LANES, tile += $APART)\n"
+    "            for (int j = 0; j < $SPAN; j += $WIDTH)\n"
+    "                vstore$WIDTH(vload$WIDTH(0, from + n + j), 0, tile + j);\n"
+    "        for (; n < lanes; n += $LANES, tile += $APART)\n"
+    "            for (int j = 0; j < $LANES; j++)\n"
+    "                tile[j] = n + j < left ? from[n + j] : 0.0f;\n"
+    "    }\n"
+    "}\n";
+static const char pack_a_call[] =
+    "        pack_a(base_a + (size_t)k0 * n_m + m0, n_m, m1 - m0, n_m - m0, steps, packed_a);\n";
+static const char pack_b_call[] =
+    "        pack_b(base_b + (size_t)k0 * n_n + n0, n_n, n1 - n0, n_n - n0, steps, packed_b);\n";
+/* A part of the sum: what is to follow follows the whole. */
+static const char plain_out_text[] =
+    "                    for (int j = 0; j < cols; j++)\n"
+    "                        out[o + j] = tile[i * $COLUMNS + j];\n";
 
 void pipei_emit_batch(pipe_text *s, const pipei_matmul *g, const int64_t *dims, int64_t stride)
 {
@@ -125,97 +175,153 @@ static pipei_tile choose(const pipe_device_profile *p, const pipei_matmul *g)
     return t;
 }
 
-/* The sum over k split among the work-items, where that alone is long. */
-static bool lower_as_weight_grad(pipe_lowering *l, const pipei_matmul *g)
+/* How a product is cut among work-items. */
+typedef struct cut {
+    bool pack_b;                     /* by a launch of its own */
+    bool inside;                     /* both operands, block by block in the kernel */
+    int64_t batch, tiles, panels;
+    int64_t chunk_tiles, chunk_panels, chunk_k, parts;
+    int64_t sums;                    /* floats of sums in a work-item's room */
+} cut;
+
+/* n in equal shares of at most `most`: the size of one. */
+static int64_t even(int64_t n, int64_t most) { return pipei_ceil_div(n, pipei_ceil_div(n, pipei_max(1, most))); }
+
+static cut cut_up(const pipe_device_profile *p, const pipei_matmul *g, pipei_tile tile)
 {
-    if (!g->ta || g->tb || g->rank > 0 || g->a != 0 || g->b != 1 || g->k < 1024 || g->m * g->n > g->k * 32)
-        return false;
-    int64_t run = 0;
-    for (int64_t r = 256; r >= 16 && !run; r--)
-        if (g->k % r == 0)
-            run = r;
-    if (!run)
-        return false;
-    const pipei_conv_geometry c = {
-        .n = 1, .h = g->k / run, .w = run, .ci = g->m, .oh = g->k / run, .ow = run, .co = g->n, .kh = 1, .kw = 1,
-        .cig = g->m, .cog = g->n, .groups = 1, .stride = {1, 1}, .dilation = {1, 1},
-    };
-    pipei_lower_conv_weight_grad(l, &c);
-    return true;
+    const int64_t items = ITEMS * (int64_t)pipei_max(1, p->compute_units);
+    cut c = {.batch = product(g->batch, g->rank), .tiles = pipei_ceil_div(g->m, tile.rows),
+             .panels = pipei_ceil_div(g->n, tile.columns), .inside = g->ta && !g->tb, .parts = 1};
+    c.pack_b = !c.inside && (g->tb || g->n % tile.columns != 0 || (g->k * g->n >= PACK_FROM && g->m >= PACK_ROWS));
+
+    /* A chunk's rows fill a part of the level 2 cache, so that what is read of b serves
+     * many rows.  If there are too few chunks for all cores, columns are shared out,
+     * then rows, then k. */
+    const int64_t line = pipei_min(g->k, K_BLOCK) * 4, room = (int64_t)(p->cache_bytes / 4);
+    const int64_t least_tiles = g->ta ? LEAST_TILES : 1, least_panels = g->ta ? LEAST_PANELS : 1;
+    c.chunk_tiles = even(c.tiles, room / (line * tile.rows));
+    int64_t m_items = pipei_ceil_div(c.tiles, c.chunk_tiles) * c.batch;
+    c.chunk_panels = pipei_max(least_panels, c.panels * m_items / items);
+    if (c.inside)
+        c.chunk_panels = pipei_min(c.chunk_panels, room / (line * tile.columns));
+    else if (g->k > K_BLOCK)
+        c.chunk_panels = pipei_min(c.chunk_panels, 512 / tile.columns);
+    c.chunk_panels = even(c.panels, c.chunk_panels);
+    const int64_t n_items = pipei_ceil_div(c.panels, c.chunk_panels);
+    c.chunk_tiles = even(c.tiles, pipei_min(c.chunk_tiles, pipei_max(least_tiles, c.tiles * c.batch * n_items / items)));
+    m_items = pipei_ceil_div(c.tiles, c.chunk_tiles) * c.batch;
+    if (g->rank == 0)
+        c.parts = pipei_max(1, pipei_min(items / (m_items * n_items), g->k / PART_FROM));
+    c.chunk_k = pipei_ceil_div(pipei_ceil_div(g->k, c.parts), K_BLOCK) * K_BLOCK;
+    c.parts = pipei_ceil_div(g->k, c.chunk_k);
+    c.sums = (c.chunk_k > K_BLOCK ? c.chunk_tiles * c.chunk_panels : 1) * (int64_t)tile.rows * tile.columns;
+    return c;
+}
+
+/* Floats between two tiles of `lanes` lanes that are packed in the kernel. */
+static int64_t apart(pipei_tile t, int64_t lanes) { return K_BLOCK * lanes + t.width; }
+
+static void add_pack(pipe_text *s, const char *unit, pipei_tile t, int64_t lanes)
+{
+    const pipei_word words[] = {
+        {.name = "UNIT", .text = unit}, {.name = "LANES", .number = lanes}, {.name = "WIDTH", .number = t.width},
+        {.name = "SPAN", .number = pipei_ceil_div(lanes, t.width) * t.width}, {.name = "APART", .number = apart(t, lanes)},
+        {0}};
+    pipei_emit(s, pack_text, words);
+}
+
+/* The text of the kernel. */
+static void gemm_source(pipe_text *s, const pipei_matmul *g, const cut *c, pipei_tile tile)
+{
+    pipe_text at_a = {0}, at_b = {0}, point = {0}, room = {0}, next = {0}, b = {0}, a = {0}, stored = {0};
+
+    pipei_emit_batch(&at_a, g, g->a_batch, g->m * g->k);
+    pipei_emit_batch(&at_b, g, g->b_batch, c->pack_b ? c->panels * g->k * tile.columns : g->k * g->n);
+    for (uint32_t i = 0; i < tile.rows && !g->ta; i++)
+        pipe_text_addf(&point, "    global const float *a%u = a + (size_t)min(%u, rows - 1) * row_a;\n", i, i);
+    if (g->ta) {
+        pipe_text_addf(&a, "packed_a + (m - m0) / %u * %lld", tile.rows, (long long)apart(tile, tile.rows));
+        add_pack(s, "a", tile, tile.rows);
+        pipe_text_add(&room, "    global float *packed_a = mine + sums;\n");
+        pipe_text_addf(&next, "        a += %u;\n", tile.rows);
+    } else {
+        pipe_text_add(&a, "base_a + (size_t)m * row_a + k0");
+    }
+    if (c->inside) {
+        add_pack(s, "b", tile, tile.columns);
+        pipe_text_addf(&room, "    global float *packed_b = packed_a + chunk_m / %u * %lld;\n", tile.rows,
+                       (long long)apart(tile, tile.rows));
+        pipe_text_addf(&b, "            global const float *b = packed_b + (n - n0) / %u * %lld;\n", tile.columns,
+                       (long long)apart(tile, tile.columns));
+    }
+    pipei_tile_words w;
+    pipei_tile_words_make(&w, tile, g->ta ? "a[%u]" : "a%u[k]");
+    pipei_tile_words_number(&w, "KBLOCK", K_BLOCK);
+    if (!c->inside)
+        pipei_emit(&b, b_text, w.word);
+    pipei_emit(&stored, c->parts > 1 ? plain_out_text : "$OUT", w.word);
+    const pipei_word pieces[] = {
+        {.name = "AT_A", .text = c->parts > 1 ? "0" : at_a.data}, {.name = "AT_B", .text = c->parts > 1 ? "0" : at_b.data},
+        {.name = "FIRST", .text = c->parts > 1 ? "z * chunk_k" : "0"}, {.name = "A", .text = a.data},
+        {.name = "POINT", .text = g->ta ? "" : point.data}, {.name = "ROOM", .text = g->ta ? room.data : ""},
+        {.name = "PACKA", .text = g->ta ? pack_a_call : ""}, {.name = "PACKB", .text = c->inside ? pack_b_call : ""},
+        {.name = "NEXT", .text = g->ta ? next.data : ""}, {.name = "B", .text = b.data},
+        {.name = "STORED", .text = stored.data}};
+    for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++)
+        pipei_tile_words_text(&w, pieces[i].name, pieces[i].text);
+    pipei_emit(s, product_text, w.word);
+    pipei_emit(s, gemm_text, w.word);
+    pipei_tile_words_free(&w);
+    pipe_text *const all[] = {&at_a, &at_b, &point, &room, &next, &b, &a, &stored};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        pipe_text_free(all[i]);
 }
 
 static void lower_gemm(pipe_lowering *l, const pipei_matmul *g)
 {
     const pipe_device_profile *p = pipe_lower_profile(l);
     const pipei_tile tile = choose(p, g);
-    const int64_t batch = product(g->batch, g->rank), batch_b = product(g->b_batch, g->rank);
-    const int64_t panels = pipei_ceil_div(g->n, tile.columns);
+    const cut c = cut_up(p, g, tile);
+    const int64_t m_items = pipei_ceil_div(c.tiles, c.chunk_tiles), n_items = pipei_ceil_div(c.panels, c.chunk_panels);
 
-    const bool pack = g->tb || g->n % tile.columns != 0 || (g->k * g->n >= PACK_FROM && g->m >= PACK_ROWS);
-    uint32_t packed = 0;
-    if (pack) {
+    uint32_t packed = 0, part = 0;
+    if (c.pack_b) {
         const pipei_pack how = {
-            .batch = batch_b, .taps = 1, .k = g->k, .n = g->n, .batch_stride = g->k * g->n,
+            .batch = product(g->b_batch, g->rank), .taps = 1, .k = g->k, .n = g->n, .batch_stride = g->k * g->n,
             .k_stride = g->tb ? 1 : g->n, .n_stride = g->tb ? g->k : 1, .no_zero_row = true,
         };
         packed = pipei_lower_pack(l, &how, tile, g->b);
     }
+    if (c.parts > 1)
+        part = pipe_lower_scratch(l, (size_t)(c.parts * g->m * g->n));
+    const int64_t z_items = c.batch * c.parts;
+    const int64_t room = c.sums + (g->ta ? c.chunk_tiles * apart(tile, tile.rows) : 0) +
+                         (c.inside ? c.chunk_panels * apart(tile, tile.columns) : 0);
 
-    /* Chunks of rows that the level 2 cache holds, small enough to keep all cores busy. */
-    const int64_t cores = (int64_t)pipei_max(1, p->compute_units), tiles = pipei_ceil_div(g->m, tile.rows);
-    const int64_t k_used = pipei_min(g->k, K_BLOCK);
-    int64_t chunk_tiles = pipei_max(1, (int64_t)(p->cache_bytes / 4) / (k_used * 4 * tile.rows));
-    chunk_tiles = pipei_min(chunk_tiles, pipei_max(1, tiles * batch / (8 * cores)));
-    chunk_tiles = pipei_min(chunk_tiles, tiles);
-    const int64_t chunk_m = chunk_tiles * tile.rows, m_items = pipei_ceil_div(g->m, chunk_m);
-    int64_t chunk_panels = pipei_max(1, panels * m_items * batch / (8 * cores));
-    chunk_panels = pipei_min(pipei_min(chunk_panels, panels), g->k > K_BLOCK ? pipei_max(1, 512 / tile.columns) : panels);
-    const int64_t chunk_n = chunk_panels * tile.columns, n_items = pipei_ceil_div(panels, chunk_panels);
-
-    pipe_text at_a = {0}, at_b = {0}, point = {0}, blocked = {0}, s = {0};
-    pipei_emit_batch(&at_a, g, g->a_batch, g->m * g->k);
-    pipei_emit_batch(&at_b, g, g->b_batch, pack ? panels * g->k * tile.columns : g->k * g->n);
-    for (uint32_t i = 0; i < tile.rows; i++)
-        pipe_text_addf(&point,
-                       "                global const float *a%u = base_a + (size_t)min(m + %u, n_m - 1) * row_a%s;\n", i, i,
-                       g->ta ? " + (size_t)k0 * k_a" : "");
-    pipei_tile_words w;
-    pipei_tile_words_make(&w, tile, g->ta ? "a%u[at]" : "a%u[k]");
-    pipei_tile_words_text(&w, "AT_A", at_a.data);
-    pipei_tile_words_text(&w, "AT_B", at_b.data);
-    pipe_text_add(&point, g->ta ? "                size_t at = 0;\n" : "");
-    pipei_tile_words_text(&w, "POINT", point.data);
-    pipei_tile_words_text(&w, "NEXT", g->ta ? "                    at += k_a;\n" : "");
-    pipei_tile_words_number(&w, "KBLOCK", K_BLOCK);
-    const bool block = g->k > K_BLOCK;
-    if (block)
-        pipei_emit(&blocked, blocked_text, w.word);
-    pipei_tile_words_text(&w, "BLOCKED", block ? blocked.data : "");
-    pipei_tile_words_text(&w, "PART", block ? part_text : "");
-    pipei_emit(&s, gemm_text, w.word);
-    pipei_tile_words_free(&w);
-    pipe_text_free(&at_a);
-    pipe_text_free(&at_b);
-    pipe_text_free(&point);
-    pipe_text_free(&blocked);
-
-    const uint32_t part =
-        pipe_lower_scratch(l, block ? (size_t)(batch * n_items * m_items * chunk_m * chunk_n) : 1);
+    pipe_text s = {0};
+    gemm_source(&s, g, &c, tile);
     pipe_launch launch = {
         .kernel = "gemm", .dims = 3, .local = {1, 1, 1},
-        .global = {(size_t)m_items, (size_t)n_items, (size_t)batch},
+        .global = {(size_t)m_items, (size_t)n_items, (size_t)z_items},
     };
     pipei_launch_buffer(&launch, PIPE_ARG_INPUT, g->a);
-    pipei_launch_buffer(&launch, pack ? PIPE_ARG_SCRATCH : PIPE_ARG_INPUT, pack ? packed : g->b);
-    pipei_launch_buffer(&launch, PIPE_ARG_OUTPUT, 0);
-    pipei_launch_buffer(&launch, PIPE_ARG_SCRATCH, part);
+    pipei_launch_buffer(&launch, c.pack_b ? PIPE_ARG_SCRATCH : PIPE_ARG_INPUT, c.pack_b ? packed : g->b);
+    pipei_launch_buffer(&launch, c.parts > 1 ? PIPE_ARG_SCRATCH : PIPE_ARG_OUTPUT, c.parts > 1 ? part : 0);
+    pipei_launch_buffer(&launch, PIPE_ARG_SCRATCH, pipe_lower_scratch(l, (size_t)(room * m_items * n_items * z_items)));
+    const bool blocked = c.chunk_k > K_BLOCK;
     const int64_t ints[] = {
-        g->m, g->n, g->k, g->ta ? 1 : g->k, g->ta ? g->m : 1, pack ? tile.columns : g->n,
-        pack ? g->k * tile.columns : tile.columns, chunk_m, chunk_n,
+        g->m, g->n, g->k, g->k, c.pack_b || c.inside ? tile.columns : g->n, c.pack_b ? g->k * tile.columns : tile.columns,
+        c.chunk_tiles * tile.rows, c.chunk_panels * tile.columns, c.chunk_k, blocked ? c.chunk_panels : 0, blocked, c.sums,
+        room,
     };
     for (size_t i = 0; i < sizeof(ints) / sizeof(ints[0]); i++)
         pipei_launch_int(&launch, ints[i]);
     pipei_launch_add(l, &launch, &s);
+    if (c.parts > 1) {
+        const pipei_sum_parts sum = {.parts = c.parts, .groups = 1, .taps = 1, .rows = g->m, .columns = g->n,
+                                     .stride = g->n, .row_step = g->n, .column_step = 1};
+        pipei_lower_sum_parts(l, &sum, part);
+    }
 }
 
 /* An empty sum: zeros, through the epilogue. */
@@ -240,12 +346,10 @@ void pipei_lower_matmul(pipe_lowering *l, const pipei_matmul *given)
         g.m *= batch;
         g.rank = 0;
     }
-    if (pipe_lower_profile(l)->cpu) {
-        if (!lower_as_weight_grad(l, &g))
-            lower_gemm(l, &g);
-    } else if (!pipei_lower_blas_matmul(l, &g)) {
+    if (pipe_lower_profile(l)->cpu)
+        lower_gemm(l, &g);
+    else if (!pipei_lower_blas_matmul(l, &g))
         pipei_lower_gpu_matmul(l, &g);
-    }
 }
 
 /* ---- the row ---- */
