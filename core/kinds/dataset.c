@@ -136,6 +136,34 @@ pipe_status pipe_dataset_tensor(pipe_dataset *d, pipe_engine *e, uint64_t first,
                        k, out, err);
 }
 
+pipe_status pipe_dataset_read_all(pipe_dataset *d, size_t k, void **out, pipe_error *err)
+{
+    enum { CHUNK = 1024 };
+    PIPE_CLEANUP(pipe_free_ptr) char *data = NULL;
+    uint64_t index[CHUNK];
+    pipe_dataset_info info;
+    size_t bytes;
+
+    PIPE_TRY(pipe_dataset_describe(d, &info, err));
+    if (k >= info.n_fields)
+        return pipe_fail(err, PIPE_EINVAL, "%s: field %zu of %zu", d->name, k, info.n_fields);
+    const size_t each = (size_t)pipe_shape_count(&info.field[k].shape) * 4; /* of both dtypes */
+    if (!pipe_mul_size(info.count, each, &bytes) || !(data = pipe_try_alloc(bytes ? bytes : 4)))
+        return pipe_fail(err, PIPE_ENOMEM, "%s: no memory for %" PRIu64 " samples of field `%s`", d->name,
+                         info.count, info.field[k].name);
+    for (uint64_t first = 0; first < info.count; first += CHUNK) {
+        const size_t n = info.count - first < CHUNK ? (size_t)(info.count - first) : CHUNK;
+        for (size_t i = 0; i < n; i++)
+            index[i] = first + i;
+        PIPE_TRY(pipe_dataset_read(
+            d, &(pipe_dataset_request){.size = sizeof(pipe_dataset_request), .index = index, .n = n}, k,
+            data + first * each, err));
+    }
+    *out = data;
+    data = NULL;
+    return PIPE_OK;
+}
+
 /* ---- in memory ---- */
 typedef struct memory {
     pipe_dataset_info info;

@@ -108,34 +108,6 @@ pipe_status pipei_declared_load(const json_t *description, pipe_object *schedule
 
 /* ---- data sets ---- */
 
-static pipe_status read_field(pipe_object *o, const pipe_dataset_info *info, size_t k, void **out,
-                              pipe_error *err)
-{
-    enum { CHUNK = 1024 };
-    const pipe_field *f = &info->field[k];
-    const size_t each = (size_t)pipe_shape_count(&f->shape) * 4;
-    uint64_t index[CHUNK];
-    size_t bytes;
-    char *data;
-
-    if (!pipe_mul_size(info->count, each, &bytes) || !(data = pipe_try_alloc(bytes ? bytes : 4)))
-        return pipe_fail(err, PIPE_ENOMEM, "no memory for the %llu samples of field `%s`",
-                         (unsigned long long)info->count, f->name);
-    for (uint64_t first = 0; first < info->count; first += CHUNK) {
-        const size_t n = info->count - first < CHUNK ? (size_t)(info->count - first) : CHUNK;
-        for (size_t i = 0; i < n; i++)
-            index[i] = first + i;
-        const pipe_dataset_request r = {.size = sizeof r, .index = index, .n = n};
-        const pipe_status status = pipe_dataset_read(o, &r, k, data + first * each, err);
-        if (status != PIPE_OK) {
-            pipe_free(data);
-            return status;
-        }
-    }
-    *out = data;
-    return PIPE_OK;
-}
-
 static json_t *field_json(const pipe_field *f)
 {
     json_t *j = json_object();
@@ -169,7 +141,7 @@ static pipe_status save_dataset(pipe_object *o, const char *path, json_t *descri
                              f->shape.rank);
         shape.dim[0] = (int64_t)info.count;
         memcpy(shape.dim + 1, f->shape.dim, f->shape.rank * sizeof shape.dim[0]);
-        PIPE_TRY(read_field(o, &info, k, &data, err));
+        PIPE_TRY(pipe_dataset_read_all(o, k, &data, err));
         const pipe_array a = f->dtype == PIPE_F32 ? PIPE_ARRAY_F32(shape, data) : PIPE_ARRAY_I32(shape, data);
         PIPE_TRY(pipe_safetensors_take(w, f->name, &a, err));
         json_array_append_new(fields, field_json(f));

@@ -55,6 +55,10 @@ PIPE_API pipe_status pipe_dataset_read(pipe_dataset *d, const pipe_dataset_reque
 PIPE_API pipe_status pipe_dataset_tensor(pipe_dataset *d, pipe_engine *e, uint64_t first, size_t n, size_t k,
                                          pipe_tensor **out, pipe_error *err);
 
+/** Field k of all samples, packed, f32 or i32 as the field says: *out is the caller's, freed with
+ *  pipe_free().  Errors: PIPE_ENOMEM (says how many samples), those of reading. */
+PIPE_API pipe_status pipe_dataset_read_all(pipe_dataset *d, size_t k, void **out, pipe_error *err);
+
 /* ---- data sets in memory: what steps yield ---- */
 /** An empty one with the fields of `info` and room for info->count samples;
  *  reference 1 belongs to the caller. */

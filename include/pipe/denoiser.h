@@ -49,6 +49,12 @@ typedef struct pipe_denoiser_api {
      *  PIPE_TRAINABLE; c may be NULL.  Thread: the pipeline's. */
     pipe_tensor *(*predict)(void *self, pipe_model *m, pipe_tensor *x, const pipe_level *l,
                             const pipe_condition *c);
+    /* What closed forms know besides; NULL: not known.  See <pipe/gaussian.h>. */
+    /** ln p(x) of noisy samples at level l, in nats: [n]. */
+    pipe_tensor *(*log_density)(void *self, pipe_tensor *x, const pipe_level *l, const pipe_condition *c);
+    /** Where the probability flow takes x between two noise levels: x's shape. */
+    pipe_tensor *(*flow)(void *self, pipe_tensor *x, const pipe_schedule_point *from,
+                         const pipe_schedule_point *to, const pipe_condition *c);
 } pipe_denoiser_api;
 
 /** Adds a learned vector of its label to each row of e [n, width]: row `label` of

@@ -2,6 +2,7 @@
 #ifndef PIPE_PIPE_H
 #define PIPE_PIPE_H
 
+#include <pipe/gaussian.h>
 #include <pipe/op.h>
 #include <pipe/plugin.h>
 #include <pipe/run.h>

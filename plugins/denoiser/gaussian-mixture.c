@@ -1,32 +1,35 @@
 /* The exact denoiser of a mixture of Gaussians: p(x0) = sum_k w_k N(mu_k, C_k).
  * At level (alpha, sigma) component k has mean alpha mu_k and covariance
- * alpha^2 C_k + sigma^2 I, so with C_k = U diag(l) U'
+ * alpha^2 C_k + sigma^2 I, so
  *
- *     E[x0 | x] = sum_k r_k (mu_k + U diag(alpha l / (alpha^2 l + sigma^2)) U' (x - alpha mu_k)),
- *     r = softmax_k(log w_k - 1/2 sum (U'(x - alpha mu_k))^2 / v - 1/2 sum log v),  v = alpha^2 l + sigma^2.
+ *     E[x0 | x] = sum_k r_k E_k[x0 | x],   r = softmax_k(log w_k + log N(x; alpha mu_k, alpha^2 C_k + sigma^2
+ * I))
  *
- * For studying solvers where the truth is known. */
+ * with E_k of the Gaussian alone.  For studying solvers where the truth is known,
+ * and, fitted to data, an approximation of a trained network (Wang and Vastola
+ * 2024, arXiv:2412.09726). */
 #include <pipe/linalg.h>
 #include <pipe/pipe.h>
 
 #include <math.h>
-
-#define NEVER 1e30 /* minus this is the log of a probability that is 0 */
+#include <string.h>
 
 typedef struct {
     pipe_schedule *schedule;
+    pipe_dataset *statistics;
     pipe_floats means, covariances, weights;
-    int64_t dimension, form;
-    bool labels;
+    int64_t dimension, form, rank;
+    bool labels, spread;
     int64_t components;
-    pipe_tensor *mean; /* [k, 1, d] */
-    pipe_tensor *axes; /* [k, d, d]: rows are eigenvectors */
-    pipe_tensor *variance; /* [k, 1, d]: eigenvalues */
-    pipe_tensor *log_weight; /* [k, 1] */
+    pipe_shape sample;
+    pipe_gaussians *g;
 } state;
 
 static const pipe_input inputs[] = {
     PIPE_INPUT_DEFAULT(state, schedule, PIPE_KIND_SCHEDULE, "cosine", "of the noise that it removes"),
+    PIPE_INPUT_OPTIONAL(state, statistics, PIPE_KIND_DATASET,
+                        "the components, of step fit.mixture or fit.gaussian; instead of `means`, "
+                        "`covariances` and `weights`"),
     PIPE_INPUT_END,
 };
 
@@ -35,8 +38,8 @@ enum { FORM_AUTO, FORM_ISOTROPIC, FORM_DIAGONAL, FORM_FULL };
 static const char *const forms[] = {"auto", "isotropic", "diagonal", "full", NULL};
 
 static const pipe_param params[] = {
-    PIPE_INT(state, dimension, 2, 1, 1024, "numbers", "of a sample"),
-    PIPE_FLOATS(state, means, NULL, 1, 0, NULL, "mean of each component, one after the other"),
+    PIPE_INT(state, dimension, 2, 1, 1024, "numbers", "of a sample that `means` describe"),
+    PIPE_FLOATS(state, means, "[]", 1, 0, NULL, "mean of each component, one after the other"),
     PIPE_FLOATS(
         state, covariances, "[1.0]", 1, 0, NULL,
         "of each component: one variance, `dimension` variances, or a full matrix by rows; given once "
@@ -45,6 +48,12 @@ static const pipe_param params[] = {
                 "of the covariances: isotropic (one variance), diagonal (`dimension` variances), full (a "
                 "matrix), or auto: whichever their number can only mean"),
     PIPE_FLOATS(state, weights, "[]", 0.0, 1e30, NULL, "of the components, in any unit; empty: equal"),
+    PIPE_INT(state, rank, -1, -1, 46340, "axes",
+             "of `statistics` used, those of the largest variances; more is closer to the data and slower; "
+             "-1: all that there are"),
+    PIPE_BOOL(state, spread, false,
+              "give every direction of `statistics` that is left out the mean variance of them all, instead "
+              "of none"),
     PIPE_BOOL(state, labels, false, "component k is class k, and a label selects it"),
     PIPE_PARAM_END,
 };
@@ -97,32 +106,25 @@ static pipe_status covariance(const state *st, int64_t k, double *c, pipe_error 
     return PIPE_OK;
 }
 
-static pipe_status component(const state *st, int64_t k, float *axes, float *variance, pipe_error *err)
+static pipe_status fill(const state *st, pipe_gaussian_set *set, pipe_error *err)
 {
     const size_t d = (size_t)st->dimension;
     PIPE_CLEANUP(pipe_free_ptr) double *c = pipe_alloc_array(d * d, sizeof *c);
-    PIPE_CLEANUP(pipe_free_ptr) double *values = pipe_alloc_array(d, sizeof *values);
 
-    PIPE_TRY(covariance(st, k, c, err));
-    PIPE_TRY(pipe_eigen_symmetric(c, d, true, values, err)); /* row j of c: the eigenvector of values[j] */
-    for (size_t j = 0; j < d; j++) {
-        /* of a singular matrix rounding makes some that are hardly below 0 */
-        if (!(values[j] >= -1e-12 * fabs(values[d - 1])))
-            return pipe_fail(err, PIPE_EDOMAIN, "covariances: component %lld has the negative eigenvalue %g",
-                             (long long)k, values[j]);
-        variance[j] = (float)fmax(values[j], 0.0);
+    for (int64_t k = 0; k < set->count; k++) {
+        PIPE_TRY(covariance(st, k, c, err));
+        const pipe_status status = pipe_gaussian_set_row(set, k, st->means.v + (size_t)k * d, c, err);
+        if (status != PIPE_OK)
+            return pipe_context_fail(err, status, "covariances");
+        set->weight[k] = (float)(st->weights.n ? st->weights.v[k] : 1.0);
     }
-    for (size_t i = 0; i < d * d; i++)
-        axes[i] = (float)c[i];
     return PIPE_OK;
 }
 
-static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
+/* The components that the parameters describe. */
+static pipe_status given(state *st, pipe_gaussian_set *set, pipe_error *err)
 {
-    state *st = self;
-    pipe_engine *e = pipe_context_engine(ctx);
     const size_t d = (size_t)st->dimension, m = st->means.n / d;
-    PIPE_CLEANUP(pipe_free_ptr) float *host = NULL;
     double total = 0.0;
 
     if (m == 0 || st->means.n % d)
@@ -130,36 +132,40 @@ static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
                          st->means.n, d);
     if (st->weights.n && st->weights.n != m)
         return pipe_fail(err, PIPE_EINVAL, "weights: %zu numbers for %zu components", st->weights.n, m);
-    st->components = (int64_t)m;
     for (size_t k = 0; k < st->weights.n; k++)
         total += st->weights.v[k];
     if (st->weights.n && !(total > 0.0))
         return pipe_fail(err, PIPE_EINVAL, "weights: their sum is %g; it must be above 0", total);
+    st->components = (int64_t)m;
+    set->sample = PIPE_SHAPE(st->dimension);
+    set->count = st->components;
+    set->rank = st->dimension;
+    PIPE_TRY(pipe_gaussian_set_alloc(set, st->labels, err));
+    for (int64_t k = 0; st->labels && k < set->count; k++)
+        set->label[k] = (int32_t)k;
+    return fill(st, set, err);
+}
 
-    host = pipe_alloc_array(m * d * (d + 2) + m, sizeof *host);
-    float *axes = host, *variance = axes + m * d * d, *mean = variance + m * d, *weight = mean + m * d;
-    for (size_t k = 0; k < m; k++) {
-        PIPE_TRY(component(st, (int64_t)k, axes + k * d * d, variance + k * d, err));
-        /* log 0 as a number: kernels may be compiled as if there were no infinities */
-        weight[k] = (float)fmax(log(st->weights.n ? st->weights.v[k] / total : 1.0 / (double)m), -NEVER);
-    }
-    for (size_t k = 0; k < m * d; k++)
-        mean[k] = (float)st->means.v[k];
-    pipe_keep(&st->axes, pipe_from_f32(e, PIPE_SHAPE((int64_t)m, (int64_t)d, (int64_t)d), axes));
-    pipe_keep(&st->variance, pipe_from_f32(e, PIPE_SHAPE((int64_t)m, 1, (int64_t)d), variance));
-    pipe_keep(&st->mean, pipe_from_f32(e, PIPE_SHAPE((int64_t)m, 1, (int64_t)d), mean));
-    pipe_keep(&st->log_weight, pipe_from_f32(e, PIPE_SHAPE((int64_t)m, 1), weight));
-    return pipe_check(st->mean, err);
+static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
+{
+    state *st = self;
+    PIPE_CLEANUP(pipe_gaussian_set_free) pipe_gaussian_set set = {.size = sizeof set};
+
+    if (st->statistics && (st->means.n || st->weights.n || st->labels))
+        return pipe_fail(err, PIPE_EINVAL,
+                         "`statistics` holds the components: `means`, `weights` and `labels` are not used");
+    if (!st->statistics && (st->rank >= 0 || st->spread))
+        return pipe_fail(err, PIPE_EINVAL, "`rank` and `spread` are of `statistics`, which are not given");
+    PIPE_TRY(st->statistics ? pipe_gaussian_set_read(st->statistics, st->rank, st->spread, true, &set, err)
+                            : given(st, &set, err));
+    st->components = set.count;
+    st->sample = set.sample;
+    return pipe_gaussians_new(&set, pipe_context_engine(ctx), &st->g, err);
 }
 
 static void destroy(void *self)
 {
-    state *st = self;
-
-    pipe_keep(&st->mean, NULL);
-    pipe_keep(&st->axes, NULL);
-    pipe_keep(&st->variance, NULL);
-    pipe_keep(&st->log_weight, NULL);
+    pipe_gaussians_free(((state *)self)->g);
 }
 
 static pipe_status describe(void *self, pipe_denoiser_info *info, pipe_error *err)
@@ -167,59 +173,68 @@ static pipe_status describe(void *self, pipe_denoiser_info *info, pipe_error *er
     const state *st = self;
 
     (void)err;
-    info->sample = PIPE_SHAPE(st->dimension);
+    info->sample = st->sample;
     info->predicts = PIPE_PREDICT_X0;
     info->schedule = st->schedule;
-    info->classes = st->labels ? st->components : 0;
+    info->classes = pipe_gaussians_classes(st->g);
     return PIPE_OK;
 }
 
-/* log weights [k, n]: of a row with a label, 0 for its component whatever its weight, -NEVER for the others
- */
-static pipe_tensor *selected(const state *st, pipe_engine *e, const pipe_condition *c, int64_t n)
+/* log weights [k, n] or [k, 1]: of a row with a label, 0 for its component whatever its weight,
+ * PIPE_LOG_ZERO for the others */
+static pipe_tensor *log_weights(const state *st, pipe_tensor *x, const pipe_condition *c)
 {
-    pipe_tensor *label, *component_index, *chosen;
+    pipe_tensor *all = pipe_gaussians_log_weight(st->g);
+    pipe_engine *e = pipe_tensor_engine(x);
+    const int64_t n = pipe_dim(x, 0);
 
-    if (!st->labels || !c || !c->labels)
-        return st->log_weight;
-    label = pipe_reshape(pipe_to_f32(c->labels), PIPE_SHAPE(1, n));
-    component_index = pipe_reshape(pipe_arange(e, st->components, 0.0, 1.0), PIPE_SHAPE(st->components, 1));
-    chosen = pipe_where(pipe_equal(label, component_index), pipe_constant(e, 0.0), pipe_constant(e, -NEVER));
-    return pipe_where(pipe_less(label, pipe_constant(e, 0.0)), st->log_weight, chosen);
+    if (pipe_gaussians_classes(st->g) == 0 || !c || !c->labels)
+        return all;
+    pipe_tensor *label = pipe_reshape(pipe_to_f32(c->labels), PIPE_SHAPE(1, n));
+    pipe_tensor *own = pipe_gaussians_by_label(st->g, c->labels, n);
+    pipe_tensor *chosen = pipe_where(own, pipe_constant(e, 0.0), pipe_constant(e, PIPE_LOG_ZERO));
+    return pipe_where(pipe_less(label, pipe_constant(e, 0.0)), all, chosen);
+}
+
+/* log w_k + log N_k(x): [k, n] */
+static pipe_tensor *log_joint(const state *st, pipe_tensor *x, const pipe_level *l, const pipe_condition *c)
+{
+    return pipe_add(pipe_gaussians_log_density(st->g, x, l), log_weights(st, x, c));
 }
 
 static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pipe_level *l,
                             const pipe_condition *c)
 {
     const state *st = self;
-    const int64_t n = pipe_dim(x, 0), d = st->dimension;
-    const int last = -1, first = 0;
-    pipe_engine *e = pipe_tensor_engine(x);
-    pipe_tensor *alpha, *sigma, *centred, *z, *v, *score, *r, *x0;
 
     (void)m;
-    if (pipe_rank(x) != 2 || pipe_dim(x, 1) != d) {
-        char got[PIPE_SHAPE_TEXT];
-        return pipe_poison(e, PIPE_ESHAPE,
-                           "denoiser.gaussian-mixture: samples of shape %s; [n, %lld] is needed",
-                           pipe_shape_text(pipe_tensor_shape(x), got, sizeof got), (long long)d);
-    }
-    alpha = pipe_reshape(l->alpha, PIPE_SHAPE(1, n, 1));
-    sigma = pipe_reshape(l->sigma, PIPE_SHAPE(1, n, 1));
-    centred = pipe_sub(pipe_reshape(x, PIPE_SHAPE(1, n, d)), pipe_mul(alpha, st->mean)); /* [k, n, d] */
-    z = pipe_matmul(centred, st->axes, false, true); /* rows U'(x - a mu) */
-    v = pipe_add(pipe_mul(pipe_square(alpha), st->variance), pipe_square(sigma));
-    score = pipe_scale(pipe_sum(pipe_add(pipe_div(pipe_square(z), v), pipe_ln(v)), &last, 1, false), -0.5);
-    r = pipe_softmax(pipe_add(score, selected(st, e, c, n)), 0); /* [k, n] */
-    z = pipe_mul(z, pipe_div(pipe_mul(alpha, st->variance), v));
-    x0 = pipe_add(st->mean, pipe_matmul(z, st->axes, false, false));
-    return pipe_sum(pipe_mul(pipe_reshape(r, PIPE_SHAPE(st->components, n, 1)), x0), &first, 1, false);
+    if (st->components == 1)
+        return pipe_gaussians_x0(st->g, x, l, NULL);
+    return pipe_gaussians_x0(st->g, x, l, pipe_softmax(log_joint(st, x, l, c), 0));
+}
+
+static pipe_tensor *log_density(void *self, pipe_tensor *x, const pipe_level *l, const pipe_condition *c)
+{
+    return pipe_logsumexp(log_joint(self, x, l, c), 0, false);
+}
+
+static pipe_tensor *flow(void *self, pipe_tensor *x, const pipe_schedule_point *from,
+                         const pipe_schedule_point *to, const pipe_condition *c)
+{
+    const state *st = self;
+
+    (void)c; /* one component is the same whatever the label */
+    if (st->components > 1)
+        return pipe_poison(pipe_tensor_engine(x), PIPE_EUNSUPPORTED,
+                           "the probability flow of a mixture of %lld Gaussians is not known in closed form",
+                           (long long)st->components);
+    return pipe_gaussians_flow(st->g, x, from, to, NULL);
 }
 
 PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     PIPE_ABI(PIPE_KIND_DENOISER),
     .name = "denoiser.gaussian-mixture",
-    .version = "1.0.0",
+    .version = "1.1.0",
     .licence = "MIT",
     .summary = "the exact denoiser of a mixture of Gaussians",
     .citation = "arXiv:2510.21890",
@@ -229,5 +244,5 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .state_size = sizeof(state),
     .create = create,
     .destroy = destroy,
-    .denoiser = {.describe = describe, .predict = predict},
+    .denoiser = {.describe = describe, .predict = predict, .log_density = log_density, .flow = flow},
 };
