@@ -1,79 +1,527 @@
-/* The time grid that all samplers share: the parameters `steps`, `grid`, ... */
+/* The time grid that all samplers share: its parameters, and the times they give.
+ *
+ * A grid places points between noise and data in one of four quantities: time, the
+ * number of a training step, rho = sigma / alpha, or (flow schedules) sigma itself;
+ * then the end of the schedule is appended.  Everything becomes times of the
+ * schedule, because samplers ask the schedule for all the rest. */
+#include "core/base/special.h"
 #include "core/kinds/kinds.h"
+#include "core/plugin/param.h"
 
 #include <math.h>
 #include <string.h>
 
-/* The smallest sigma / alpha at which an eps- or v-network was trained. */
-static double smallest_ratio(pipe_schedule *s, const pipe_schedule_info *info, double asked)
+static const char *const grids[] = {"uniform",     "quadratic", "linspace",    "leading",         "trailing",
+                                    "sgm-uniform", "log-snr",   "exponential", "polyexponential", "karras",
+                                    "lu",          "beta",      "vp",          "ays-sd15",        "ays-sdxl",
+                                    "ays-svd",     "custom",    NULL};
+static const char *const quantities[] = {"ratio", "sigma", NULL};
+static const char *const finals[] = {"zero", "first-step", "none", NULL};
+
+const pipe_param pipei_sampler_params[] = {
+    PIPE_INT(pipei_sampler_common, steps, 50, 1, 100000, "steps",
+             "update steps from noise to data; more is slower and closer to the exact solution"),
+    PIPE_CHOICE(pipei_sampler_common, grid, "uniform", grids,
+                "how the steps are spaced. In time: uniform, quadratic (denser near the data), sgm-uniform. "
+                "In training "
+                "steps, as diffusers' timestep_spacing: linspace, leading, trailing. In sigma / alpha: "
+                "log-snr (the same "
+                "as exponential), polyexponential, karras, lu (a power of lambda), beta, vp, ays-sd15, "
+                "ays-sdxl, ays-svd "
+                "(Align Your Steps). custom: the list `times` or `ratios`"),
+    PIPE_FLOAT(
+        pipei_sampler_common, rho, 0.0, 0.0, 100.0, NULL,
+        "exponent of grids karras (7), lu (1) and polyexponential (1), whose own it is at 0; higher puts "
+        "more steps near the data"),
+    PIPE_FLOAT(pipei_sampler_common, ratio_min, 0.0, 0.0, 1e6, NULL,
+               "smallest sigma / alpha before the end; 0: the schedule's first training step, or 0.002 of a "
+               "continuous "
+               "schedule"),
+    PIPE_FLOAT(
+        pipei_sampler_common, ratio_max, 0.0, 0.0, 1e6, NULL,
+        "largest sigma / alpha, where sampling starts; lower skips the noisiest part; 0: the schedule's"),
+    PIPE_CHOICE(
+        pipei_sampler_common, grid_in, "ratio", quantities,
+        "what grids karras, exponential, polyexponential and beta are spaced in: ratio (sigma / alpha), or "
+        "on flow schedules sigma"),
+    PIPE_FLOAT(
+        pipei_sampler_common, time_min, 0.0, 0.0, 1e6, NULL,
+        "last time before the end of grids linspace and sgm-uniform; 0: the schedule's first training step, "
+        "or a thousandth of a continuous schedule"),
+    PIPE_BOOL(pipei_sampler_common, whole_steps, true,
+              "grid linspace takes whole training steps; false: also between them, where sigma / alpha is "
+              "interpolated linearly (diffusers' Euler, Heun and LMS classes)"),
+    PIPE_INT(pipei_sampler_common, steps_offset, 0, 0, 100000, "steps",
+             "added to every training step of grid leading; 1 in many released models"),
+    PIPE_BOOL(pipei_sampler_common, extra_point, false,
+              "grids linspace and leading place one point more and leave out the least noisy one (diffusers' "
+              "multistep classes)"),
+    PIPE_FLOAT(pipei_sampler_common, beta_a, 0.6, 0.01, 100.0, NULL,
+               "first shape parameter of grid beta; lower puts more steps near the data"),
+    PIPE_FLOAT(pipei_sampler_common, beta_b, 0.6, 0.01, 100.0, NULL,
+               "second shape parameter of grid beta; lower puts more steps near the noise"),
+    PIPE_FLOAT(
+        pipei_sampler_common, terminal, 0.0, 0.0, 0.999, NULL,
+        "on flow schedules, grids linspace and sgm-uniform: stretch the grid so that sigma is this at the "
+        "last point before the end; 0: no"),
+    PIPE_CHOICE(
+        pipei_sampler_common, final, "zero", finals,
+        "what is appended to the grid's points: zero (the end of the schedule, clean data), first-step "
+        "(the schedule's first training step), none (the grid's own last point is the end)"),
+    PIPE_FLOATS(pipei_sampler_common, times, "[]", 0.0, 1e6, NULL,
+                "grid custom: falling times from the noisiest to the last"),
+    PIPE_FLOATS(pipei_sampler_common, ratios, "[]", 0.0, 1e6, NULL,
+                "grid custom: falling sigma / alpha from the noisiest to the last; 0 is clean data"),
+    PIPE_PARAM_END};
+
+/* ---- which grid uses which parameter ---- */
+#define BIT(grid) (1u << PIPEI_GRID_##grid)
+enum {
+    POWERS = BIT(KARRAS) | BIT(LU) | BIT(POLYEXPONENTIAL),
+    SPACED = POWERS | BIT(LOG_SNR) | BIT(EXPONENTIAL) | BIT(BETA), /* between two values of rho */
+    STEPPED = BIT(LINSPACE) | BIT(LEADING) | BIT(TRAILING),
+    TIMED = BIT(LINSPACE) | BIT(SGM_UNIFORM),
+    ENDED = (1u << PIPEI_GRIDS) - 1u - BIT(UNIFORM) - BIT(QUADRATIC) - BIT(CUSTOM)
+};
+
+static const struct {
+    const char *param;
+    uint32_t grids;
+} users[] = {
+    {"rho", POWERS},
+    {"ratio_min", SPACED},
+    {"ratio_max", SPACED | STEPPED | BIT(UNIFORM) | BIT(QUADRATIC) | BIT(SGM_UNIFORM)},
+    {"grid_in", BIT(KARRAS) | BIT(EXPONENTIAL) | BIT(POLYEXPONENTIAL) | BIT(BETA)},
+    {"time_min", TIMED},
+    {"whole_steps", BIT(LINSPACE)},
+    {"steps_offset", BIT(LEADING)},
+    {"extra_point", BIT(LINSPACE) | BIT(LEADING)},
+    {"beta_a", BIT(BETA)},
+    {"beta_b", BIT(BETA)},
+    {"terminal", TIMED},
+    {"final", ENDED},
+    {"times", BIT(CUSTOM)},
+    {"ratios", BIT(CUSTOM)},
+};
+
+static bool has_default(const pipe_sampler *s, const char *param)
 {
-    if (asked > 0.0)
-        return asked;
-    return info->discrete > 0 ? exp(-pipe_schedule_lambda(s, 1.0 / (double)info->discrete)) : 0.002;
+    const size_t rows = pipei_param_rows(s->plugin);
+    size_t k = 0;
+
+    while (k < rows && strcmp(pipei_param_row(s->plugin, k)->name, param) != 0)
+        k++;
+    if (k == rows || !s->given[k])
+        return true;
+    const pipe_param *row = pipei_param_row(s->plugin, k);
+    pipe_arena *a = pipe_arena_new();
+    const bool same = strcmp(pipei_param_canonical(row, s->given[k], a),
+                             pipei_param_canonical(row, NULL, a)) == 0;
+    pipe_arena_free(a);
+    return same;
+}
+
+/* A parameter that would do nothing is refused, unless it has its default: the resolved
+ * pipeline of a run writes out all of them. */
+static pipe_status check_unused(const pipe_sampler *s, const pipei_sampler_common *c, pipe_error *err)
+{
+    PIPE_CLEANUP(pipe_text_free) pipe_text names = {0};
+
+    for (size_t u = 0; u < sizeof users / sizeof users[0]; u++) {
+        if ((users[u].grids & (1u << c->grid)) || has_default(s, users[u].param))
+            continue;
+        for (size_t g = 0; g < PIPEI_GRIDS; g++)
+            if (users[u].grids & (1u << g))
+                pipe_text_addf(&names, "%s%s", names.length ? ", " : "", grids[g]);
+        return pipe_fail(err, PIPE_EINVAL,
+                         "%s: `%s` is given, but `grid: %s` does not use it; it belongs to %s", s->name,
+                         users[u].param, grids[c->grid], names.data);
+    }
+    return PIPE_OK;
+}
+
+/* ---- what a grid is made from ---- */
+typedef struct layout {
+    const pipei_sampler_common *c;
+    pipe_sampler *sampler;
+    pipe_schedule *schedule;
+    pipe_schedule_info info;
+    bool flow; /* alpha + sigma = 1 */
+    bool appended; /* the end comes behind the n points */
+    size_t n; /* points that the grid places */
+    double *t; /* them, and the end */
+    double low, high; /* rho of the last and the first of them; high may be infinite */
+} layout;
+
+static double rho_at(const layout *l, double t)
+{
+    return exp(-pipe_schedule_lambda(l->schedule, t));
+}
+
+static double time_at(const layout *l, double rho)
+{
+    return rho > 0.0 ? pipe_schedule_time_of(l->schedule, -log(rho)) : l->info.t_min;
+}
+
+/* Time of training step `index`, which counts from 0. */
+static double step_time(const layout *l, double index)
+{
+    return (index + 1.0) / (double)l->info.discrete;
+}
+
+static bool is_flow(const layout *l)
+{
+    for (int k = 1; k < 8; k++) {
+        const double t = l->info.t_min + (l->info.t_max - l->info.t_min) * k / 8.0;
+        const pipe_schedule_point p = pipe_schedule_at(l->schedule, t);
+        if (fabs(p.alpha + p.sigma - 1.0) > 1e-12)
+            return false;
+    }
+    return true;
+}
+
+/* k-th of n numbers that go evenly from `first` to `last`, both included. */
+static double evenly(double first, double last, size_t k, size_t n)
+{
+    return n > 1 && k + 1 == n ? last : first + (n > 1 ? (last - first) * (double)k / (double)(n - 1) : 0.0);
+}
+
+/* ---- grids in time ---- */
+static double first_time(const layout *l)
+{
+    return l->c->ratio_max > 0.0 ? time_at(l, l->c->ratio_max) : l->info.t_start;
+}
+
+static void place_in_time(layout *l)
+{
+    const size_t n = l->n;
+
+    for (size_t i = 0; i < n; i++) {
+        const double left = evenly(1.0, 0.0, i, n); /* 1 at the noisiest point */
+        l->t[i] = l->info.t_min +
+                  (first_time(l) - l->info.t_min) * (l->c->grid == PIPEI_GRID_QUADRATIC ? left * left : left);
+    }
+}
+
+static double last_time(const layout *l)
+{
+    if (l->c->time_min > 0.0)
+        return l->c->time_min;
+    return l->info.discrete > 0 ? step_time(l, 0.0) : l->info.t_min + 1e-3 * (l->info.t_max - l->info.t_min);
+}
+
+/* ComfyUI's and SGM's: N + 1 times down to the last, which is left out. */
+static void place_sgm(layout *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        l->t[i] = evenly(first_time(l), last_time(l), i, l->n + 1);
+}
+
+/* ---- grids in training steps (Lin et al. 2023, arXiv:2305.08891, table 2), rounded as diffusers does ----
+ */
+
+/* Training steps that may be used: those not noisier than ratio_max. */
+static int64_t usable_steps(const layout *l)
+{
+    int64_t n = l->info.discrete;
+
+    if (l->c->ratio_max > 0.0)
+        while (n > 0 && rho_at(l, step_time(l, (double)(n - 1))) > l->c->ratio_max)
+            n--;
+    return n;
+}
+
+/* Time between two training steps, where rho is taken to be linear in the number. */
+static double between_steps(const layout *l, double index)
+{
+    const double below = floor(index), fraction = index - below;
+
+    if (!(fraction > 0.0))
+        return step_time(l, below);
+    return time_at(l, rho_at(l, step_time(l, below)) * (1.0 - fraction) +
+                          rho_at(l, step_time(l, below + 1.0)) * fraction);
+}
+
+static pipe_status place_in_steps(layout *l, pipe_error *err)
+{
+    const pipei_sampler_common *c = l->c;
+    const int64_t all = usable_steps(l);
+    const size_t spaced = l->n + (c->extra_point ? 1 : 0); /* points that share the steps */
+    const bool whole = c->grid != PIPEI_GRID_LINSPACE || c->whole_steps;
+    const double first_index = c->time_min > 0.0 ? c->time_min * (double)l->info.discrete - 1.0 : 0.0;
+
+    if (whole && (uint64_t)all < spaced)
+        return pipe_fail(err, PIPE_EINVAL,
+                         "%s: grid %s places %zu points on whole training steps, but there are only %lld%s",
+                         l->sampler->name, grids[c->grid], spaced, (long long)all,
+                         c->ratio_max > 0.0 ? " up to ratio_max" : "");
+    if (all < 1)
+        return pipe_fail(err, PIPE_EINVAL, "%s: no training step has sigma / alpha up to ratio_max %g",
+                         l->sampler->name, c->ratio_max);
+    for (size_t i = 0; i < l->n; i++) {
+        double index;
+        if (c->grid == PIPEI_GRID_LINSPACE)
+            index = evenly((double)(all - 1), first_index, i, spaced);
+        else if (c->grid == PIPEI_GRID_LEADING)
+            index = (double)((int64_t)(spaced - 1 - i) * (all / (int64_t)spaced) + c->steps_offset);
+        else
+            index = (double)all - (double)i * ((double)all / (double)spaced) - 1.0;
+        l->t[i] = whole ? step_time(l, rint(index))
+                        : between_steps(l, index); /* rint: halves to even, as NumPy */
+    }
+    return PIPE_OK;
+}
+
+/* ---- grids in rho ---- */
+
+/* The ratios of the first and last point.  Where alpha is 0 at the start, rho is infinite there:
+ * the first point stays at the start and the others are spaced from a finite ratio. */
+static pipe_status find_range(layout *l, pipe_error *err)
+{
+    const double most = rho_at(l, l->info.t_start), least = rho_at(l, l->info.t_min);
+
+    l->low = l->c->ratio_min;
+    if (!(l->low > 0.0))
+        l->low = l->info.discrete > 0 ? rho_at(l, step_time(l, 0.0)) : fmax(0.002, least);
+    l->high = l->c->ratio_max > 0.0 ? l->c->ratio_max : most;
+    if (l->high > most * (1.0 + 1e-12) || l->low < least * (1.0 - 1e-12))
+        return pipe_fail(err, PIPE_EINVAL, "%s: ratios from %g to %g are wanted, the schedule has %g to %g",
+                         l->sampler->name, l->high, l->low, most, least);
+    if (!(l->low < l->high))
+        return pipe_fail(err, PIPE_EINVAL, "%s: ratio_min %g is not below the largest sigma / alpha %g",
+                         l->sampler->name, l->low, l->high);
+    return PIPE_OK;
+}
+
+static double power(double x, double p)
+{
+    return x < 0.0 ? -pow(-x, p) : pow(x, p);
+}
+
+/* Between high and low in one quantity (rho, or sigma of a flow schedule), r = 0 ... 1. */
+static double spaced_value(const pipei_sampler_common *c, double high, double low, double r)
+{
+    const double own = c->grid == PIPEI_GRID_KARRAS ? 7.0 : 1.0, rho = c->rho > 0.0 ? c->rho : own;
+
+    switch (c->grid) {
+    case PIPEI_GRID_KARRAS: {
+        const double a = pow(high, 1.0 / rho), b = pow(low, 1.0 / rho);
+        return pow(a + r * (b - a), rho);
+    }
+    case PIPEI_GRID_LU: {
+        const double a = power(-log(high), 1.0 / rho), b = power(-log(low), 1.0 / rho);
+        return exp(-power(a + r * (b - a), rho));
+    }
+    case PIPEI_GRID_BETA:
+        return low + (high - low) * pipei_beta_quantile(1.0 - r, c->beta_a, c->beta_b);
+    default: /* polyexponential: with rho = 1 exponential, which is uniform in log-SNR */
+        return exp(log(low) + pow(1.0 - r, rho) * (log(high) - log(low)));
+    }
+}
+
+static pipe_status place_in_ratio(layout *l, pipe_error *err)
+{
+    const bool sigma = l->c->grid_in == PIPEI_GRID_IN_SIGMA;
+    double high, low;
+
+    PIPE_TRY(find_range(l, err));
+    if (sigma && !l->flow)
+        return pipe_fail(err, PIPE_EINVAL,
+                         "%s: `grid_in: sigma` is for flow schedules (alpha + sigma = 1), which %s is not",
+                         l->sampler->name, l->schedule->name);
+    high = isfinite(l->high) ? l->high : fmax(1e4, 10.0 * l->low);
+    low = l->low;
+    if (sigma) {
+        high = isfinite(l->high) ? high / (1.0 + high) : 1.0;
+        low = low / (1.0 + low);
+    }
+    for (size_t i = 0; i < l->n; i++) {
+        const double value = spaced_value(l->c, high, low, evenly(0.0, 1.0, i, l->n));
+        const double rho = sigma ? value / (1.0 - value) : value;
+        l->t[i] = i == 0 && l->c->ratio_max <= 0.0 ? l->info.t_start : time_at(l, rho);
+    }
+    return PIPE_OK;
+}
+
+/* k-diffusion's get_sigmas_vp: the ratios of the continuous VP schedule with beta from 0.1 to 20, at
+ * even times from 1 to 0.001. */
+static double vp_ratio(double r)
+{
+    const double t = 1.0 + r * (1e-3 - 1.0);
+    return sqrt(expm1(0.5 * 19.9 * t * t + 0.1 * t));
+}
+
+/* Sabour et al. 2024, arXiv:2404.14507: ten ratios for each model; another number of steps is
+ * interpolated in ln rho, as the authors do. */
+static double ays_ratio(pipei_grid grid, double r)
+{
+    enum { POINTS = 10 };
+    static const double tables[3][POINTS] = {
+        {14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152},
+        {14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113},
+        {700.00, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034},
+    };
+    const double *table = tables[grid - PIPEI_GRID_AYS_SD15], at = r * (POINTS - 1);
+    const int k = at < POINTS - 2 ? (int)at : POINTS - 2;
+
+    return exp(log(table[k]) + (at - k) * (log(table[k + 1]) - log(table[k])));
+}
+
+static pipe_status place_table(layout *l, pipe_error *err)
+{
+    const double most = rho_at(l, l->info.t_start);
+
+    for (size_t i = 0; i < l->n; i++) {
+        const double r = evenly(0.0, 1.0, i, l->n);
+        const double rho = l->c->grid == PIPEI_GRID_VP ? vp_ratio(r) : ays_ratio((pipei_grid)l->c->grid, r);
+        if (rho >
+            most * (1.0 + 1e-3)) /* the tables are rounded: 14.615 stands for Stable Diffusion's 14.6146 */
+            return pipe_fail(err, PIPE_EINVAL,
+                             "%s: grid %s starts at sigma / alpha = %g, the schedule ends at %g",
+                             l->sampler->name, grids[l->c->grid], rho, most);
+        l->t[i] = time_at(l, rho);
+    }
+    return PIPE_OK;
+}
+
+/* ---- the end ---- */
+
+/* LTX-Video's stretch: 1 - sigma is scaled so that sigma at the last point is `terminal`. */
+static pipe_status stretch(layout *l, pipe_error *err)
+{
+    const double scale = (1.0 - l->c->terminal) / pipe_schedule_at(l->schedule, l->t[l->n - 1]).alpha;
+
+    if (!l->flow)
+        return pipe_fail(err, PIPE_EINVAL,
+                         "%s: `terminal` is for flow schedules (alpha + sigma = 1), which %s is not",
+                         l->sampler->name, l->schedule->name);
+    for (size_t i = 0; i < l->n; i++) {
+        const double alpha = scale * pipe_schedule_at(l->schedule, l->t[i]).alpha;
+        if (alpha > 0.0)
+            l->t[i] = time_at(l, (1.0 - alpha) / alpha);
+    }
+    return PIPE_OK;
+}
+
+static pipe_status append_end(layout *l, pipe_error *err)
+{
+    if (!l->appended)
+        return PIPE_OK;
+    if (l->c->final == PIPEI_FINAL_FIRST_STEP && l->info.discrete == 0)
+        return pipe_fail(err, PIPE_EINVAL,
+                         "%s: `final: first-step` needs a schedule of training steps; %s is continuous",
+                         l->sampler->name, l->schedule->name);
+    l->t[l->n] = l->c->final == PIPEI_FINAL_FIRST_STEP ? step_time(l, 0.0) : l->info.t_min;
+    return PIPE_OK;
+}
+
+static pipe_status check_falls(const layout *l, size_t points, pipe_error *err)
+{
+    for (size_t i = 0; i < points; i++) {
+        if (!(l->t[i] >= l->info.t_min && l->t[i] <= l->info.t_max))
+            return pipe_fail(err, PIPE_EINVAL,
+                             "%s: time %g of the grid is outside the schedule's range %g to %g",
+                             l->sampler->name, l->t[i], l->info.t_min, l->info.t_max);
+        if (i > 0 && !(l->t[i] < l->t[i - 1]))
+            return pipe_fail(err, PIPE_EINVAL, "%s: the grid must fall, but point %zu is %g after %g",
+                             l->sampler->name, i, l->t[i], l->t[i - 1]);
+    }
+    return PIPE_OK;
+}
+
+static pipe_status place_custom(layout *l, pipe_error *err)
+{
+    const pipe_floats *list = l->c->times.n > 0 ? &l->c->times : &l->c->ratios;
+
+    if (l->c->times.n > 0 && l->c->ratios.n > 0)
+        return pipe_fail(err, PIPE_EINVAL, "%s: grid custom takes `times` or `ratios`, not both",
+                         l->sampler->name);
+    if (list->n < 2)
+        return pipe_fail(err, PIPE_EINVAL, "%s: grid custom needs at least two times or ratios, not %zu",
+                         l->sampler->name, list->n);
+    l->n = list->n;
+    l->t = pipe_alloc_array(l->n, sizeof *l->t);
+    for (size_t i = 0; i < l->n; i++) {
+        if (list == &l->c->ratios &&
+            list->v[i] > rho_at(l, l->info.t_max) * (1.0 + 1e-3)) /* as place_table */
+            return pipe_fail(err, PIPE_EINVAL, "%s: ratio %g is above the schedule's largest, %g",
+                             l->sampler->name, list->v[i], rho_at(l, l->info.t_max));
+        l->t[i] = list == &l->c->times ? list->v[i] : time_at(l, list->v[i]);
+    }
+    return PIPE_OK;
+}
+
+static pipe_status place(layout *l, pipe_error *err)
+{
+    const bool stepped = l->c->grid == PIPEI_GRID_LEADING || l->c->grid == PIPEI_GRID_TRAILING;
+
+    switch (l->c->grid) {
+    case PIPEI_GRID_UNIFORM:
+    case PIPEI_GRID_QUADRATIC:
+        place_in_time(l);
+        return PIPE_OK;
+    case PIPEI_GRID_SGM_UNIFORM:
+        place_sgm(l);
+        return PIPE_OK;
+    case PIPEI_GRID_LINSPACE:
+    case PIPEI_GRID_LEADING:
+    case PIPEI_GRID_TRAILING:
+        if (l->info.discrete > 0)
+            return place_in_steps(l, err);
+        if (stepped || l->c->extra_point)
+            return pipe_fail(err, PIPE_EINVAL,
+                             "%s: %s counts training steps, but the schedule %s is continuous; use grid "
+                             "linspace, sgm-uniform or uniform",
+                             l->sampler->name, stepped ? grids[l->c->grid] : "extra_point",
+                             l->schedule->name);
+        for (size_t i = 0; i < l->n; i++)
+            l->t[i] = evenly(first_time(l), last_time(l), i, l->n);
+        return PIPE_OK;
+    case PIPEI_GRID_VP:
+    case PIPEI_GRID_AYS_SD15:
+    case PIPEI_GRID_AYS_SDXL:
+    case PIPEI_GRID_AYS_SVD:
+        return place_table(l, err);
+    default:
+        return place_in_ratio(l, err);
+    }
+}
+
+static pipe_status make(layout *l, pipe_error *err)
+{
+    const bool in_time = l->c->grid == PIPEI_GRID_UNIFORM || l->c->grid == PIPEI_GRID_QUADRATIC;
+    const bool clean = !(pipe_schedule_at(l->schedule, l->info.t_min).sigma > 0.0);
+
+    if (l->c->grid == PIPEI_GRID_CUSTOM)
+        return place_custom(l, err);
+    /* a schedule whose own end is noisy (VE) has nothing cleaner to append */
+    l->appended = !in_time &&
+                  (l->c->final == PIPEI_FINAL_FIRST_STEP || (l->c->final == PIPEI_FINAL_ZERO && clean));
+    l->n = (size_t)l->c->steps + (l->appended ? 0 : 1);
+    l->t = pipe_alloc_array((size_t)l->c->steps + 1, sizeof *l->t);
+    PIPE_TRY(place(l, err));
+    if (l->c->terminal > 0.0)
+        PIPE_TRY(stretch(l, err));
+    return append_end(l, err);
 }
 
 pipe_status pipe_sampler_grid(pipe_sampler *sampler, pipe_schedule *schedule, double **t, size_t *steps,
                               pipe_error *err)
 {
-    const pipei_sampler_common *c = pipei_object_common(sampler);
-    PIPE_CLEANUP(pipe_free_ptr) double *grid = NULL;
-    pipe_schedule_info info;
-    size_t n = (size_t)c->steps;
+    layout l = {.c = pipei_object_common(sampler), .sampler = sampler, .schedule = schedule};
+    pipe_status status;
 
-    PIPE_TRY(pipe_schedule_describe(schedule, &info, err));
-    if (c->grid != PIPEI_GRID_CUSTOM && c->times.n > 0)
-        return pipe_fail(err, PIPE_EINVAL, "%s: `times` is given, but only `grid: custom` uses it",
-                         sampler->name);
-    if (c->grid == PIPEI_GRID_CUSTOM) {
-        if (c->times.n < 2)
-            return pipe_fail(err, PIPE_EINVAL, "%s: grid custom needs at least two times, not %zu",
-                             sampler->name, c->times.n);
-        n = c->times.n - 1;
+    PIPE_TRY(check_unused(sampler, l.c, err));
+    PIPE_TRY(pipe_schedule_describe(schedule, &l.info, err));
+    l.flow = is_flow(&l);
+    status = make(&l, err);
+    if (status == PIPE_OK)
+        status = check_falls(&l, l.n + (l.appended ? 1 : 0), err);
+    if (status != PIPE_OK) {
+        pipe_free(l.t);
+        return status;
     }
-    grid = pipe_alloc_array(n + 1, sizeof *grid);
-    if (c->grid == PIPEI_GRID_CUSTOM)
-        memcpy(grid, c->times.v, (n + 1) * sizeof *grid);
-    else
-        grid[n] = info.t_min;
-    if (c->grid == PIPEI_GRID_UNIFORM || c->grid == PIPEI_GRID_QUADRATIC) {
-        for (size_t i = 0; i < n; i++) {
-            const double left = 1.0 - (double)i / (double)n; /* 1 at the noisiest point */
-            grid[i] = info.t_min +
-                      (info.t_start - info.t_min) * (c->grid == PIPEI_GRID_QUADRATIC ? left * left : left);
-        }
-    } else if (c->grid != PIPEI_GRID_CUSTOM) {
-        /* n points in rho = sigma / alpha from the start down to the smallest, then the end of the schedule
-         */
-        const double low = smallest_ratio(schedule, &info, c->ratio_min);
-        double high = exp(-pipe_schedule_lambda(schedule, info.t_start));
-        if (!isfinite(high)) /* alpha = 0 at the start (flow): begin in finite log-SNR, the first point stays
-                                t_start */
-            high = 1e4;
-        if (!(low < high))
-            return pipe_fail(err, PIPE_EINVAL,
-                             "%s: ratio_min %g is not below the schedule's largest sigma / alpha %g",
-                             sampler->name, low, high);
-        for (size_t i = 0; i < n; i++) {
-            const double r = n > 1 ? (double)i / (double)(n - 1) : 0.0;
-            const double rho = c->grid == PIPEI_GRID_LOG_SNR
-                                   ? exp(log(high) + r * (log(low) - log(high)))
-                                   : pow(pow(high, 1.0 / c->rho) +
-                                             r * (pow(low, 1.0 / c->rho) - pow(high, 1.0 / c->rho)),
-                                         c->rho);
-            grid[i] = i == 0 ? info.t_start : pipe_schedule_time_of(schedule, -log(rho));
-        }
-    }
-    for (size_t i = 0; i <= n; i++) {
-        if (!(grid[i] >= info.t_min && grid[i] <= info.t_max))
-            return pipe_fail(err, PIPE_EINVAL,
-                             "%s: time %g of the grid is outside the schedule's range %g to %g",
-                             sampler->name, grid[i], info.t_min, info.t_max);
-        if (i > 0 && !(grid[i] < grid[i - 1]))
-            return pipe_fail(err, PIPE_EINVAL, "%s: the grid must fall, but point %zu is %g after %g",
-                             sampler->name, i, grid[i], grid[i - 1]);
-    }
-    *t = grid;
-    grid = NULL;
-    *steps = n;
+    *t = l.t;
+    *steps = l.n + (l.appended ? 1 : 0) - 1;
     return PIPE_OK;
 }

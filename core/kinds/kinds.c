@@ -1,31 +1,12 @@
-/* Kinds whose functions only pass calls on, and the parameters that a kind adds
- * to all its plugins. */
+/* Kinds whose functions only pass calls on, and which kind adds parameters to all
+ * its plugins. */
 #include "core/kinds/kinds.h"
 
 #include <string.h>
 
-static const char *const grids[] = {"uniform", "log-snr", "karras", "quadratic", "custom", NULL};
-
-static const pipe_param sampler_params[] = {
-    PIPE_INT(pipei_sampler_common, steps, 50, 1, 100000, "steps",
-             "update steps from noise to data; more is slower and closer to the exact solution"),
-    PIPE_CHOICE(
-        pipei_sampler_common, grid, "uniform", grids,
-        "how the steps are spaced: uniform in time, uniform in log-SNR, karras (sigma / alpha to the power "
-        "1 / rho), quadratic (denser near the data), custom (the list `times`)"),
-    PIPE_FLOAT(pipei_sampler_common, rho, 7.0, 0.1, 100.0, NULL,
-               "exponent of grid karras; higher puts more steps near the data"),
-    PIPE_FLOAT(
-        pipei_sampler_common, ratio_min, 0.0, 0.0, 1e6, NULL,
-        "smallest sigma / alpha before the last step of grids log-snr and karras; 0: the schedule's first "
-        "training step, or 0.002 of a continuous schedule"),
-    PIPE_FLOATS(pipei_sampler_common, times, "[]", 0.0, 1e6, NULL,
-                "grid custom: falling times from the noisiest to the last"),
-    PIPE_PARAM_END};
-
 const pipe_param *pipei_kind_params(const char *kind)
 {
-    return strcmp(kind, PIPE_KIND_SAMPLER) == 0 ? sampler_params : NULL;
+    return strcmp(kind, PIPE_KIND_SAMPLER) == 0 ? pipei_sampler_params : NULL;
 }
 
 size_t pipei_kind_state_size(const char *kind)

@@ -4,12 +4,36 @@
 
 #include "core/run/object.h"
 
-enum { PIPEI_GRID_UNIFORM, PIPEI_GRID_LOG_SNR, PIPEI_GRID_KARRAS, PIPEI_GRID_QUADRATIC, PIPEI_GRID_CUSTOM };
+/* The choices of a sampler's parameter `grid`, in their order. */
+typedef enum pipei_grid {
+    PIPEI_GRID_UNIFORM,
+    PIPEI_GRID_QUADRATIC,
+    PIPEI_GRID_LINSPACE,
+    PIPEI_GRID_LEADING,
+    PIPEI_GRID_TRAILING,
+    PIPEI_GRID_SGM_UNIFORM,
+    PIPEI_GRID_LOG_SNR,
+    PIPEI_GRID_EXPONENTIAL,
+    PIPEI_GRID_POLYEXPONENTIAL,
+    PIPEI_GRID_KARRAS,
+    PIPEI_GRID_LU,
+    PIPEI_GRID_BETA,
+    PIPEI_GRID_VP,
+    PIPEI_GRID_AYS_SD15,
+    PIPEI_GRID_AYS_SDXL,
+    PIPEI_GRID_AYS_SVD,
+    PIPEI_GRID_CUSTOM,
+    PIPEI_GRIDS
+} pipei_grid;
+enum { PIPEI_GRID_IN_RATIO, PIPEI_GRID_IN_SIGMA };
+enum { PIPEI_FINAL_ZERO, PIPEI_FINAL_FIRST_STEP, PIPEI_FINAL_NONE };
 
+/* A sampler's parameters that are not its plugin's own (grid.c). */
 typedef struct pipei_sampler_common {
-    int64_t steps, grid;
-    double rho, ratio_min;
-    pipe_floats times;
+    int64_t steps, grid, grid_in, final, steps_offset;
+    double rho, ratio_min, ratio_max, time_min, beta_a, beta_b, terminal;
+    bool whole_steps, extra_point;
+    pipe_floats times, ratios;
 } pipei_sampler_common;
 
 /* What the noise of this batch is keyed by: `sample` is that of its first row, `step` 0. */
@@ -17,5 +41,6 @@ PIPE_INTERNAL pipe_key pipei_sampling_key(const pipe_sampling *s);
 /* Draw number `draw` of this step as the caller of pipe_sample() supplies it; poison where there is no such
  * draw; NULL: it has to be made. */
 PIPE_INTERNAL pipe_tensor *pipei_sampling_supplied(pipe_sampling *s, uint32_t draw);
+PIPE_INTERNAL extern const pipe_param pipei_sampler_params[];
 
 #endif

@@ -109,23 +109,83 @@ pipe_tensor *pipe_diffuse(const pipe_level *l, pipe_tensor *x0, pipe_tensor *eps
                     pipe_mul(pipe_per_sample(l->sigma, eps), eps));
 }
 
-pipe_status pipe_vp_table_from_betas(pipe_vp_table *table, const double *beta, int64_t n, pipe_error *err)
+static pipe_status table_new(pipe_vp_table *table, int64_t n, pipe_error *err)
 {
-    double *log_rho, log_bar = 0.0; /* ln alpha^2: a product of 1,000 factors near 1 is better summed */
-
     if (n < 1)
         return pipe_fail(err, PIPE_EDOMAIN, "a schedule needs at least one step, not %lld", (long long)n);
-    log_rho = pipe_alloc_array((size_t)n, sizeof *log_rho);
+    *table = (pipe_vp_table){.n = n, .log_rho = pipe_alloc_array((size_t)n, sizeof *table->log_rho)};
+    return PIPE_OK;
+}
+
+/* ln rho from ln alpha^2, which is below 0. */
+static double log_ratio(double log_bar)
+{
+    return 0.5 * (log(-expm1(log_bar)) - log_bar);
+}
+
+pipe_status pipe_vp_table_from_betas(pipe_vp_table *table, const double *beta, int64_t n, pipe_error *err)
+{
+    double log_bar = 0.0; /* ln alpha^2: a product of 1,000 factors near 1 is better summed */
+
+    PIPE_TRY(table_new(table, n, err));
     for (int64_t i = 0; i < n; i++) {
         if (!(beta[i] > 0.0 && beta[i] < 1.0)) {
-            pipe_free(log_rho);
+            pipe_vp_table_free(table);
             return pipe_fail(err, PIPE_EDOMAIN, "beta of step %lld is %g; it must lie in (0, 1)",
                              (long long)i, beta[i]);
         }
         log_bar += log1p(-beta[i]);
-        log_rho[i] = 0.5 * (log(-expm1(log_bar)) - log_bar);
+        table->log_rho[i] = log_ratio(log_bar);
     }
-    *table = (pipe_vp_table){.n = n, .log_rho = log_rho};
+    return PIPE_OK;
+}
+
+pipe_status pipe_vp_table_from_ratios(pipe_vp_table *table, const double *rho, int64_t n, pipe_error *err)
+{
+    PIPE_TRY(table_new(table, n, err));
+    for (int64_t i = 0; i < n; i++) {
+        const bool last = i + 1 == n && n > 1;
+        if (!(rho[i] > (i > 0 ? rho[i - 1] : 0.0)) || (isinf(rho[i]) && !last)) {
+            pipe_vp_table_free(table);
+            return pipe_fail(err, PIPE_EDOMAIN,
+                             "sigma / alpha of step %lld is %g after %g; it must rise, from above 0%s",
+                             (long long)i, rho[i], i > 0 ? rho[i - 1] : 0.0,
+                             last ? "" : ", and be finite but for the last step");
+        }
+        table->log_rho[i] = log(rho[i]);
+    }
+    return PIPE_OK;
+}
+
+pipe_status pipe_vp_table_from_bar(pipe_vp_table *table, double (*bar)(const void *arg, double t),
+                                   const void *arg, int64_t n, double beta_max, pipe_error *err)
+{
+    PIPE_CLEANUP(pipe_free_ptr) double *beta = NULL;
+
+    if (n < 1)
+        return pipe_vp_table_from_betas(table, NULL, n, err);
+    beta = pipe_alloc_array((size_t)n, sizeof *beta);
+    for (int64_t i = 0; i < n; i++)
+        beta[i] = fmin(beta_max,
+                       1.0 - bar(arg, (double)(i + 1) / (double)n) / bar(arg, (double)i / (double)n));
+    return pipe_vp_table_from_betas(table, beta, n, err);
+}
+
+pipe_status pipe_vp_table_zero_snr(pipe_vp_table *table, pipe_error *err)
+{
+    const int64_t last = table->n - 1;
+
+    if (last < 1)
+        return pipe_fail(err, PIPE_EDOMAIN,
+                         "a schedule of one step cannot end at SNR 0: its only step would");
+    /* q = alpha of each step; as 1 / sqrt(1 + rho^2) without overflow */
+    const double first = 1.0 / sqrt(1.0 + exp(2.0 * table->log_rho[0]));
+    const double end = 1.0 / sqrt(1.0 + exp(2.0 * table->log_rho[last]));
+    for (int64_t i = 1; i < last; i++) {
+        const double q = 1.0 / sqrt(1.0 + exp(2.0 * table->log_rho[i]));
+        table->log_rho[i] = log_ratio(2.0 * log((q - end) * first / (first - end)));
+    }
+    table->log_rho[last] = INFINITY;
     return PIPE_OK;
 }
 
@@ -133,6 +193,23 @@ void pipe_vp_table_free(pipe_vp_table *table)
 {
     pipe_free(table->log_rho);
     *table = (pipe_vp_table){0};
+}
+
+/* alpha of the last step but one of a table that ends at SNR 0. */
+static double alpha_before_zero(const pipe_vp_table *table)
+{
+    return 1.0 / sqrt(1.0 + exp(2.0 * table->log_rho[table->n - 2]));
+}
+
+/* Behind that step ln rho goes to infinity: there alpha falls linearly to 0. */
+static void at_zero_snr(const pipe_vp_table *table, double position, pipe_schedule_point *p)
+{
+    const double before = alpha_before_zero(table);
+
+    p->alpha = before * fmax(0.0, (double)(table->n - 1) - position);
+    p->sigma = sqrt(1.0 - p->alpha * p->alpha);
+    p->dalpha = -before * (double)table->n;
+    p->dsigma = -p->alpha * p->dalpha / p->sigma;
 }
 
 void pipe_vp_table_at(const pipe_vp_table *table, pipe_schedule_point *p)
@@ -145,6 +222,10 @@ void pipe_vp_table_at(const pipe_vp_table *table, pipe_schedule_point *p)
         p->sigma = 0.0;
         p->dalpha = 0.0;
         p->dsigma = exp(table->log_rho[0]) * (double)table->n;
+        return;
+    }
+    if (isinf(table->log_rho[table->n - 1]) && position > (double)(table->n - 2)) {
+        at_zero_snr(table, position, p);
         return;
     }
     if (position <= 0.0 || table->n == 1) {
@@ -174,6 +255,8 @@ double pipe_vp_table_time_of(const pipe_vp_table *table, double lambda)
         return exp(log_rho - table->log_rho[0]) / (double)table->n;
     if (log_rho >= table->log_rho[high])
         return 1.0;
+    if (isinf(table->log_rho[high]) && log_rho > table->log_rho[high - 1])
+        return 1.0 - 1.0 / sqrt(1.0 + exp(2.0 * log_rho)) / alpha_before_zero(table) / (double)table->n;
     while (high - low > 1) {
         const int64_t middle = low + (high - low) / 2;
         if (table->log_rho[middle] <= log_rho)

@@ -53,13 +53,27 @@ PIPE_API pipe_tensor *pipe_per_sample(pipe_tensor *a, const pipe_tensor *x);
 /** A variance-preserving schedule given by a table of its training steps: what the
  *  discrete schedules of DDPM and its kin share.  Between steps ln(sigma / alpha)
  *  is interpolated linearly, below the first one sigma / alpha falls linearly to
- *  0 at t = 0. */
+ *  0 at t = 0.  A table may end at alpha = 0 (SNR 0): alpha then falls linearly
+ *  behind the last step but one. */
 typedef struct pipe_vp_table {
     int64_t n;
-    double *log_rho;                /* ln(sigma / alpha) of step i, at t = (i + 1) / n; rising */
+    double *log_rho;                /* ln(sigma / alpha) of step i, at t = (i + 1) / n; rising; the last may be
+                                       infinite */
 } pipe_vp_table;
 /** From beta[0 ... n - 1]: alpha^2 = prod (1 - beta).  Betas outside (0, 1) are PIPE_EDOMAIN. */
 PIPE_API pipe_status pipe_vp_table_from_betas(pipe_vp_table *table, const double *beta, int64_t n, pipe_error *err);
+/** From rho[i] = sigma / alpha of step i, rising from above 0; the last may be infinite
+ *  (if there are two or more).  Otherwise PIPE_EDOMAIN. */
+PIPE_API pipe_status pipe_vp_table_from_ratios(pipe_vp_table *table, const double *rho, int64_t n,
+                                               pipe_error *err);
+/** From a function abar(t) of t in [0, 1] (falling): beta_i = min(beta_max,
+ *  1 - abar((i + 1) / n) / abar(i / n)), as Nichol and Dhariwal 2021, arXiv:2102.09672. */
+PIPE_API pipe_status pipe_vp_table_from_bar(pipe_vp_table *table, double (*bar)(const void *arg, double t),
+                                            const void *arg, int64_t n, double beta_max, pipe_error *err);
+/** Shifts and scales alpha so that it is 0 at the last step and as it was at step 0
+ *  (Lin et al. 2023, arXiv:2305.08891, algorithm 1).  There eps says nothing about
+ *  x0: models must predict v, x0 or the velocity.  PIPE_EDOMAIN: a table of one step. */
+PIPE_API pipe_status pipe_vp_table_zero_snr(pipe_vp_table *table, pipe_error *err);
 PIPE_API void pipe_vp_table_at(const pipe_vp_table *table, pipe_schedule_point *p);
 PIPE_API double pipe_vp_table_time_of(const pipe_vp_table *table, double lambda);
 PIPE_API void pipe_vp_table_free(pipe_vp_table *table);

@@ -9,6 +9,7 @@ typedef struct {
     pipe_vp_table table; /* first: see PIPE_VP_STATE_SCHEDULE */
     int64_t timesteps;
     double offset, beta_max;
+    bool zero_terminal_snr;
 } state;
 
 static const pipe_param params[] = {
@@ -18,31 +19,31 @@ static const pipe_param params[] = {
         state, offset, 0.008, 0.0, 0.5, NULL,
         "s of the paper; higher makes the first steps noisier (a tiny beta near the data is hard to learn)"),
     PIPE_FLOAT(state, beta_max, 0.999, 0.01, 0.999999, NULL, "cap of beta; higher ends nearer to pure noise"),
+    PIPE_BOOL(
+        state, zero_terminal_snr, false,
+        "rescale so that the last step is pure noise (arXiv:2305.08891); models must predict v, x0 or flow"),
     PIPE_PARAM_END};
 
-static double cos2(const state *st, double t)
+static double bar(const void *self, double t)
 {
-    const double c = cos(0.5 * 3.14159265358979323846 * (t + st->offset) / (1.0 + st->offset));
+    const double s = ((const state *)self)->offset;
+    const double c = cos(0.5 * 3.14159265358979323846 * (t + s) / (1.0 + s));
     return c * c;
 }
 
 static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
 {
     state *st = self;
-    PIPE_CLEANUP(pipe_free_ptr) double *beta = pipe_alloc_array((size_t)st->timesteps, sizeof *beta);
 
     (void)ctx;
-    for (int64_t i = 0; i < st->timesteps; i++) {
-        const double n = (double)st->timesteps;
-        beta[i] = fmin(st->beta_max, 1.0 - cos2(st, (double)(i + 1) / n) / cos2(st, (double)i / n));
-    }
-    return pipe_vp_table_from_betas(&st->table, beta, st->timesteps, err);
+    PIPE_TRY(pipe_vp_table_from_bar(&st->table, bar, st, st->timesteps, st->beta_max, err));
+    return st->zero_terminal_snr ? pipe_vp_table_zero_snr(&st->table, err) : PIPE_OK;
 }
 
 PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     PIPE_ABI(PIPE_KIND_SCHEDULE),
     .name = "schedule.cosine",
-    .version = "1.0.0",
+    .version = "1.1.0",
     .licence = "MIT",
     .summary = "variance preserving, alpha follows a cosine",
     .citation = "arXiv:2102.09672",

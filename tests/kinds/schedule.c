@@ -8,7 +8,7 @@
 #include <string.h>
 
 typedef struct {
-    char name[32], key[16], value[16];
+    char name[40], key[20], value[16];
     const char *why;
 } schedule_case;
 
@@ -23,42 +23,136 @@ ParameterizedTestParameters(schedule, properties)
     static schedule_case cases[] = {
         {"schedule.linear", "", "", "defaults"},
         {"schedule.linear", "timesteps", "2", "the shortest table"},
+        {"schedule.linear", "zero_terminal_snr", "true", "alpha 0 at the end"},
+        {"schedule.scaled-linear", "", "", "defaults"},
+        {"schedule.scaled-linear", "zero_terminal_snr", "true", "alpha 0 at the end"},
         {"schedule.cosine", "", "", "defaults"},
         {"schedule.cosine", "timesteps", "37", "a short table"},
+        {"schedule.sigmoid", "", "", "defaults"},
+        {"schedule.sigmoid-continuous", "", "", "defaults"},
+        {"schedule.sigmoid-continuous", "temperature", "0.3", "steep"},
+        {"schedule.exponential", "", "", "defaults"},
+        {"schedule.laplace", "", "", "defaults"},
+        {"schedule.edm", "", "", "defaults"},
+        {"schedule.ve", "", "", "defaults"},
+        {"schedule.vp", "", "", "defaults"},
+        {"schedule.sub-vp", "", "", "defaults"},
+        {"schedule.trigflow", "", "", "defaults"},
         {"schedule.flow", "", "", "no shift"},
         {"schedule.flow", "shift", "3", "shifted"},
         {"schedule.flow", "shift", "0.5", "shifted the other way"},
+        {"schedule.flow", "tokens", "4096", "shifted by resolution"},
     };
     return cr_make_param_array(schedule_case, cases, sizeof cases / sizeof *cases);
 }
 
-/* lambda falls, its inverse inverts, derivatives are those of alpha and sigma, t = 0 is clean data. */
+/* Central differences over h, with the error of the next order taken off (Richardson). */
+static void slopes(pipe_object *s, double t, double h, double *dalpha, double *dsigma)
+{
+    double a[2], g[2];
+
+    for (int k = 0; k < 2; k++) {
+        const double step = k ? 0.5 * h : h;
+        const pipe_schedule_point p = pipe_schedule_at(s, t - step), q = pipe_schedule_at(s, t + step);
+        a[k] = (q.alpha - p.alpha) / (2.0 * step);
+        g[k] = (q.sigma - p.sigma) / (2.0 * step);
+    }
+    *dalpha = (4.0 * a[1] - a[0]) / 3.0;
+    *dsigma = (4.0 * g[1] - g[0]) / 3.0;
+}
+
+/* lambda falls, its inverse inverts, derivatives are those of alpha and sigma, t_min is clean data (but for
+ * VE). */
 ParameterizedTest(schedule_case *c, schedule, properties)
 {
     pipe_object *s = make(c);
     pipe_schedule_info info;
     pipe_error err = PIPE_ERROR_INIT;
-    double before = INFINITY;
+    double before = INFINITY, dalpha, dsigma;
 
     OK(pipe_schedule_describe(s, &info, &err));
+    const double range = info.t_max - info.t_min, h = 1e-5 * range;
     pipe_schedule_point p = pipe_schedule_at(s, info.t_min);
     cr_expect_float_eq(p.alpha, 1.0, 1e-12, "%s", c->why);
-    cr_expect_float_eq(p.sigma, 0.0, 1e-12, "%s", c->why);
+    cr_expect_float_eq(p.sigma, strcmp(c->name, "schedule.ve") == 0 ? 0.01 : 0.0, 1e-12, "%s", c->why);
     for (int k = 1; k < 400; k++) {
-        const double t = info.t_min + (info.t_max - info.t_min) * ((double)k + 0.317) / 400.0, h = 1e-7;
+        const double t = info.t_min + range * ((double)k + 0.317) / 400.0;
         const double lambda = pipe_schedule_lambda(s, t);
         cr_expect(lambda < before, "%s %s: lambda(%g) = %g after %g", c->name, c->why, t, lambda, before);
         before = lambda;
-        cr_expect_float_eq(pipe_schedule_time_of(s, lambda), t, 1e-9, "%s %s: inverse at %g", c->name, c->why,
-                           t);
-        const pipe_schedule_point a = pipe_schedule_at(s, t - h), b = pipe_schedule_at(s, t + h);
+        cr_expect_float_eq(pipe_schedule_time_of(s, lambda), t, 1e-9 * range, "%s %s: inverse at %g", c->name,
+                           c->why, t);
         p = pipe_schedule_at(s, t);
-        cr_expect_float_eq(p.dalpha, (b.alpha - a.alpha) / (2 * h), 1e-5 * (1 + fabs(p.dalpha)),
-                           "%s %s: alpha' at %g", c->name, c->why, t);
-        cr_expect_float_eq(p.dsigma, (b.sigma - a.sigma) / (2 * h), 1e-5 * (1 + fabs(p.dsigma)),
-                           "%s %s: sigma' at %g", c->name, c->why, t);
+        slopes(s, t, h, &dalpha, &dsigma);
+        cr_expect_float_eq(p.dalpha, dalpha, 1e-6 * (1 + fabs(p.dalpha)), "%s %s: alpha' at %g is %g, not %g",
+                           c->name, c->why, t, p.dalpha, dalpha);
+        cr_expect_float_eq(p.dsigma, dsigma, 1e-6 * (1 + fabs(p.dsigma)), "%s %s: sigma' at %g is %g, not %g",
+                           c->name, c->why, t, p.dsigma, dsigma);
     }
     pipe_object_unref(s);
+}
+
+/* ---- values ---- */
+typedef struct {
+    char name[40], key[20], value[16];
+    double bar[3]; /* alpha^2 at steps 0, 499 and 999 */
+} bar_case;
+
+ParameterizedTestParameters(schedule, alpha_squared)
+{
+    static bar_case cases[] = {
+        {"schedule.linear", "", "", {0.9999, 0.078587243, 4.0358298e-5}},
+        {"schedule.scaled-linear", "", "", {0.99915, 0.27766965, 0.0046600985}},
+        {"schedule.scaled-linear", "zero_terminal_snr", "true", {0.99915, 0.24235917, 0.0}},
+        {"schedule.cosine", "", "", {0.99995872, 0.49384359, 2.4287669e-9}},
+        {"schedule.sigmoid", "", "", {0.99985079, 0.30193106, 3.968182e-5}},
+        {"schedule.exponential", "", "", {0.9880717128, 0.002478752177, 6.144212353e-06}},
+        {"schedule.laplace", "", "", {0.9788462428, 0.7074601578, 0.0316227766}},
+    };
+    return cr_make_param_array(bar_case, cases, sizeof cases / sizeof *cases);
+}
+
+/* Of the definitions, computed in double precision; of diffusers' schedulers in their f32. */
+ParameterizedTest(bar_case *c, schedule, alpha_squared)
+{
+    const char *const params[] = {c->key, c->value, NULL};
+    pipe_object *s = test_object("schedule", c->name, *c->key ? params : NULL, NULL);
+
+    for (int k = 0; k < 3; k++) {
+        const double alpha = pipe_schedule_at(s, k == 0 ? 0.001 : 0.5 * k).alpha;
+        cr_expect_float_eq(alpha * alpha, c->bar[k], 1e-7 * c->bar[k], "%s: %.9g, not %.9g", c->name,
+                           alpha * alpha, c->bar[k]);
+    }
+    pipe_object_unref(s);
+}
+
+Test(schedule, continuous_values)
+{
+    static const struct {
+        const char *name, *key, *value;
+        double t, alpha, sigma;
+    } cases[] = {
+        {"schedule.vp", NULL, NULL, 0.5, 0.28118288, 0.95965420},
+        {"schedule.sub-vp", NULL, NULL, 0.5, 0.28118288, 0.92093619},
+        {"schedule.flow", "shift", "3", 0.5, 0.25, 0.75},
+        {"schedule.flow", "tokens", "256", 0.5, 0.37754067, 0.62245933}, /* 1 / (1 + e^mu), mu = 0.5 */
+        {"schedule.flow", "tokens", "4096", 0.5, 0.24048908, 0.75951092}, /* mu = 1.15 */
+        {"schedule.edm", NULL, NULL, 3.5, 1.0, 3.5},
+        {"schedule.ve", NULL, NULL, 0.5, 1.0, 3.6715120},
+        {"schedule.trigflow", NULL, NULL, 0.5, 0.87758256, 0.23971277},
+        {"schedule.sigmoid-continuous", NULL, NULL, 0.5, 0.70710678, 0.70710678},
+        {"schedule.sigmoid-continuous", NULL, NULL, 0.25, 0.92241723, 0.38619484},
+    };
+
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        const char *const params[] = {cases[k].key, cases[k].value, NULL};
+        pipe_object *s = test_object("schedule", cases[k].name, params, NULL);
+        const pipe_schedule_point p = pipe_schedule_at(s, cases[k].t);
+        cr_expect_float_eq(p.alpha, cases[k].alpha, 1e-7, "%s: alpha %.9g", cases[k].name, p.alpha);
+        cr_expect_float_eq(p.sigma, cases[k].sigma, 1e-7 * (1 + cases[k].sigma), "%s: sigma %.9g",
+                           cases[k].name, p.sigma);
+        pipe_object_unref(s);
+    }
 }
 
 /* At the training steps the linear schedule is the product of its betas (Ho et al. 2020). */
