@@ -103,35 +103,48 @@ pipe_tensor *pipe_layer_conv1d(pipe_model *m, const char *name, pipe_tensor *x, 
     return pipe_add(y, part(m, name, "bias", PIPE_SHAPE(out), fan_in(fan)));
 }
 
-/* x * weight + bias over the last axis. */
-static pipe_tensor *gain_and_bias(pipe_model *m, const char *name, pipe_tensor *x, int64_t c, bool bias)
+static pipe_tensor *gain(pipe_model *m, const char *name, int64_t c)
 {
-    pipe_tensor *y = pipe_mul(x, part(m, name, "weight", PIPE_SHAPE(c), (pipe_init){.kind = PIPE_INIT_ONES}));
+    return part(m, name, "weight", PIPE_SHAPE(c), (pipe_init){.kind = PIPE_INIT_ONES});
+}
 
-    if (!bias)
-        return y;
-    return pipe_add(y, part(m, name, "bias", PIPE_SHAPE(c), (pipe_init){.kind = PIPE_INIT_ZEROS}));
+static pipe_tensor *zero_bias(pipe_model *m, const char *name, int64_t c)
+{
+    return part(m, name, "bias", PIPE_SHAPE(c), (pipe_init){.kind = PIPE_INIT_ZEROS});
+}
+
+pipe_tensor *pipe_layer_group_norm_with(pipe_model *m, const char *name, pipe_tensor *x, uint32_t groups,
+                                        pipe_activation activation)
+{
+    if (!usable(x, 2))
+        return refuse(m, name, x, "group norm needs samples and channels");
+    const int64_t c = pipe_dim(x, -1);
+    pipe_tensor *w = gain(m, name, c);
+    return pipe_group_norm_affine(x, groups, 1e-5, w, zero_bias(m, name, c), activation);
 }
 
 pipe_tensor *pipe_layer_group_norm(pipe_model *m, const char *name, pipe_tensor *x, uint32_t groups)
 {
-    if (!usable(x, 2))
-        return refuse(m, name, x, "group norm needs samples and channels");
-    return gain_and_bias(m, name, pipe_group_norm(x, groups, 1e-5), pipe_dim(x, -1), true);
+    return pipe_layer_group_norm_with(m, name, x, groups, PIPE_ACTIVATION_NONE);
 }
 
 pipe_tensor *pipe_layer_layer_norm(pipe_model *m, const char *name, pipe_tensor *x)
 {
     if (!usable(x, 1))
         return refuse(m, name, x, "layer norm needs an axis");
-    return gain_and_bias(m, name, pipe_layer_norm(x, 1e-5), pipe_dim(x, -1), true);
+    const int64_t c = pipe_dim(x, -1);
+    pipe_tensor *w = gain(m, name, c), *b = zero_bias(m, name, c);
+    if (pipe_rank(x) == 1)
+        return pipe_reshape(pipe_layer_norm_affine(pipe_reshape(x, PIPE_SHAPE(1, c)), 1e-5, w, b, PIPE_ACTIVATION_NONE),
+                            PIPE_SHAPE(c));
+    return pipe_layer_norm_affine(x, 1e-5, w, b, PIPE_ACTIVATION_NONE);
 }
 
 pipe_tensor *pipe_layer_rms_norm(pipe_model *m, const char *name, pipe_tensor *x)
 {
     if (!usable(x, 1))
         return refuse(m, name, x, "RMS norm needs an axis");
-    return gain_and_bias(m, name, pipe_rms_norm(x, 1e-6), pipe_dim(x, -1), false);
+    return pipe_mul(pipe_rms_norm(x, 1e-6), gain(m, name, pipe_dim(x, -1)));
 }
 
 pipe_tensor *pipe_layer_embedding(pipe_model *m, const char *name, pipe_tensor *index, int64_t rows,

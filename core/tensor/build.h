@@ -221,6 +221,8 @@ typedef struct readers {
 bool pipei_is_active(const build *b, uint32_t v);
 /* Whether value k reads root at its own index. */
 bool pipei_reads_straight(const readers *r, uint32_t k, uint32_t root);
+/* How many elements of a lowered value its kernels store through the epilogue. */
+int64_t pipei_epilogue_count(const build *b, uint32_t lowered);
 /* Joins a cluster to the lowered value behind which it is to run, if that may be. */
 bool pipei_join_behind(build *b, uint32_t lowered, uint32_t cluster);
 

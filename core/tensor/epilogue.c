@@ -188,7 +188,7 @@ static const char *preamble(gen *g, const bool *wanted, uint32_t result)
 static bool read_by_others(build *b, uint32_t lowered)
 {
     const readers *r = b->readers;
-    if (b->v[lowered].must_store)
+    if (b->v[lowered].must_store)               /* also a value of which only a part goes on */
         return true;
     for (uint32_t j = r->first[lowered]; j < r->first[lowered + 1]; j++)
         if (pipei_cluster_of(b, r->list[j]) != lowered)

@@ -428,10 +428,19 @@ static void join_siblings(build *b, readers *r, uint32_t root)
     }
 }
 
+int64_t pipei_epilogue_count(const build *b, uint32_t lowered)
+{
+    const pipe_tensor *t = node_of(b, lowered);
+    const pipe_op *op = t->op;
+    const pipe_op_call c = {.op = op, .n_in = t->n_in, .in = t->in, .attr = t->attr, .out = (pipe_tensor *)t, .engine = b->e};
+    const bool knows = op->size >= offsetof(pipe_op, epilogue_count) + sizeof op->epilogue_count;
+    return knows && op->epilogue_count ? op->epilogue_count(&c) : t->count;
+}
+
 bool pipei_join_behind(build *b, uint32_t lowered, uint32_t cluster)
 {
     readers *r = b->readers;
-    if (b->v[lowered].t->count != b->v[cluster].t->count || reads_elsewhere(b, r, lowered, cluster) ||
+    if (pipei_epilogue_count(b, lowered) != b->v[cluster].t->count || reads_elsewhere(b, r, lowered, cluster) ||
         path_between(b, r, lowered, cluster))
         return false;
     join(b, r, lowered, cluster);

@@ -380,7 +380,7 @@ void pipei_gen_open(gen *g, build *b, uint32_t cluster, uint32_t given)
 {
     uint32_t n = 0;
 
-    *g = (gen){.b = b, .cluster = cluster, .given = given, .count = b->v[cluster].t->count};
+    *g = (gen){.b = b, .cluster = cluster, .given = given, .count = given == NO_TERM ? b->v[cluster].t->count : pipei_epilogue_count(b, given)};
     g->profile = pipei_device_profile(b->e->device);
     g->index_type = g->count < INT32_MAX / 2 ? "int" : "long";
     uint32_t *members = pipe_arena_alloc(b->a, b->v[cluster].size * sizeof *members);

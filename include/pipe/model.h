@@ -62,6 +62,9 @@ PIPE_API pipe_tensor *pipe_layer_conv1d(pipe_model *m, const char *name, pipe_te
                                         int64_t kernel, uint32_t stride, uint32_t dilation);
 /** With weight and bias per channel. */
 PIPE_API pipe_tensor *pipe_layer_group_norm(pipe_model *m, const char *name, pipe_tensor *x, uint32_t groups);
+/** The same with an activation behind it, in one kernel. */
+PIPE_API pipe_tensor *pipe_layer_group_norm_with(pipe_model *m, const char *name, pipe_tensor *x, uint32_t groups,
+                                                 pipe_activation activation);
 PIPE_API pipe_tensor *pipe_layer_layer_norm(pipe_model *m, const char *name, pipe_tensor *x);
 PIPE_API pipe_tensor *pipe_layer_rms_norm(pipe_model *m, const char *name, pipe_tensor *x);
 /** index i32 [...] -> [..., width]; negative indices count from the last row. */

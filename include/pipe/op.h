@@ -171,6 +171,9 @@ typedef struct pipe_op {
      *  slice along the leading axis)?  Then it writes the first one's index and
      *  returns true, and the use costs nothing; else it is computed like any other. */
     bool (*window)(const pipe_op_call *c, int64_t *first);
+    /** NULL, or of an op with an `epilogue` that is only for the first elements: how
+     *  many they are.  (A gradient with sums behind it.) */
+    int64_t (*epilogue_count)(const pipe_op_call *c);
 } pipe_op;
 
 #define PIPE_OP_INIT .size = sizeof(pipe_op)

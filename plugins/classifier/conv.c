@@ -71,7 +71,7 @@ static pipe_tensor *block(const state *st, pipe_model *m, pipe_tensor *x, pipe_t
                           uint32_t stride)
 {
     const uint32_t groups = (uint32_t)st->groups;
-    pipe_tensor *h = pipe_relu(pipe_layer_group_norm(m, "norm1", x, groups));
+    pipe_tensor *h = pipe_layer_group_norm_with(m, "norm1", x, groups, PIPE_ACTIVATION_RELU);
     pipe_tensor *skip = x;
 
     if (stride != 1 || pipe_dim(x, 3) != out)
@@ -81,7 +81,7 @@ static pipe_tensor *block(const state *st, pipe_model *m, pipe_tensor *x, pipe_t
     if (e)
         h = pipe_add(
             h, pipe_reshape(pipe_layer_linear(m, "embed", e, out), PIPE_SHAPE(pipe_dim(e, 0), 1, 1, out)));
-    h = pipe_relu(pipe_layer_group_norm(m, "norm2", h, groups));
+    h = pipe_layer_group_norm_with(m, "norm2", h, groups, PIPE_ACTIVATION_RELU);
     return pipe_add(skip, pipe_layer_conv2d(m, "conv2", h, out, 3, 1));
 }
 
@@ -106,7 +106,7 @@ static pipe_tensor *logits(void *self, pipe_model *m, pipe_tensor *x, const pipe
         }
         h = pipe_tap(m, pipe_name(m, "level.%zu", level), h);
     }
-    h = pipe_relu(pipe_layer_group_norm(m, "norm", h, (uint32_t)st->groups));
+    h = pipe_layer_group_norm_with(m, "norm", h, (uint32_t)st->groups, PIPE_ACTIVATION_RELU);
     h = st->pool == POOL_MEAN
             ? pipe_mean(h, (const int[]){1, 2}, 2, false)
             : pipe_reshape(h, PIPE_SHAPE(pipe_dim(h, 0), pipe_dim(h, 1) * pipe_dim(h, 2) * pipe_dim(h, 3)));

@@ -67,16 +67,22 @@ static pipe_tensor *zero_linear(pipe_model *m, const char *name, pipe_tensor *x,
     return pipe_layer_linear_with(m, name, x, out, true, (pipe_init){.kind = PIPE_INIT_ZEROS});
 }
 
-/* Chunk k of [n, parts * width] as [n, 1, width]. */
+/* Chunk k of [n, parts * width]. */
 static pipe_tensor *chunk(pipe_tensor *c, int64_t k, int64_t width)
 {
-    return pipe_reshape(pipe_slice(c, 1, k * width, width, 1), PIPE_SHAPE(pipe_dim(c, 0), 1, width));
+    return pipe_slice(c, 1, k * width, width, 1);
+}
+
+/* The same for each token: [n, 1, width]. */
+static pipe_tensor *gate(pipe_tensor *c, int64_t k, int64_t width)
+{
+    return pipe_reshape(chunk(c, k, width), PIPE_SHAPE(pipe_dim(c, 0), 1, width));
 }
 
 /* Layer norm without a gain of its own, then scale and shift by what time and class say. */
 static pipe_tensor *modulate(pipe_tensor *x, pipe_tensor *shift, pipe_tensor *scale)
 {
-    return pipe_add(pipe_mul(pipe_layer_norm(x, 1e-6), pipe_affine(scale, 1.0, 1.0)), shift);
+    return pipe_layer_norm_affine(x, 1e-6, pipe_affine(scale, 1.0, 1.0), shift, PIPE_ACTIVATION_NONE);
 }
 
 static pipe_tensor *heads_of(const state *st, pipe_model *m, const char *name, pipe_tensor *x)
@@ -94,11 +100,11 @@ static pipe_tensor *block(const state *st, pipe_model *m, pipe_tensor *x, pipe_t
     pipe_tensor *q = heads_of(st, m, "q", h), *k = heads_of(st, m, "k", h), *v = heads_of(st, m, "v", h);
 
     h = pipe_reshape(pipe_attention(q, k, v, NULL, 0.0, false), *pipe_tensor_shape(x));
-    x = pipe_add(x, pipe_mul(chunk(a, 2, d), linear(m, "out", h, d)));
+    x = pipe_add(x, pipe_mul(gate(a, 2, d), linear(m, "out", h, d)));
     h = modulate(x, chunk(a, 3, d), chunk(a, 4, d));
     h = pipe_gelu_tanh(linear(m, "fc1", h, (int64_t)llround((double)d * st->mlp_ratio)));
     h = linear(m, "fc2", pipe_layer_dropout(m, "dropout", h, st->dropout), d);
-    return pipe_add(x, pipe_mul(chunk(a, 5, d), h));
+    return pipe_add(x, pipe_mul(gate(a, 5, d), h));
 }
 
 /* [1, rows * columns, width]: the first half tells the column, the second the row. */

@@ -93,7 +93,7 @@ static pipe_tensor *residual(const state *st, pipe_model *m, pipe_tensor *x, pip
 {
     const uint32_t groups = (uint32_t)st->groups;
     const int64_t in = pipe_dim(x, 3);
-    pipe_tensor *h = pipe_silu(pipe_layer_group_norm(m, "norm1", x, groups));
+    pipe_tensor *h = pipe_layer_group_norm_with(m, "norm1", x, groups, PIPE_ACTIVATION_SILU);
 
     h = pipe_layer_conv2d(m, "conv1", h, out, 3, 1);
     e = pipe_layer_linear(m, "embed", e, st->scale_shift ? 2 * out : out);
@@ -101,10 +101,11 @@ static pipe_tensor *residual(const state *st, pipe_model *m, pipe_tensor *x, pip
         h = pipe_layer_group_norm(m, "norm2", h, groups);
         h = pipe_add(pipe_mul(h, pipe_affine(over_pixels(pipe_slice(e, 1, 0, out, 1)), 1.0, 1.0)),
                      over_pixels(pipe_slice(e, 1, out, out, 1)));
+        h = pipe_silu(h);
     } else {
-        h = pipe_layer_group_norm(m, "norm2", pipe_add(h, over_pixels(e)), groups);
+        h = pipe_layer_group_norm_with(m, "norm2", pipe_add(h, over_pixels(e)), groups, PIPE_ACTIVATION_SILU);
     }
-    h = pipe_layer_dropout(m, "dropout", pipe_silu(h), st->dropout);
+    h = pipe_layer_dropout(m, "dropout", h, st->dropout);
     h = pipe_layer_conv2d_with(m, "conv2", h, out, 3, PIPE_CONV(1, 1), true, last(st));
     return pipe_add(in == out ? x : pipe_layer_conv2d(m, "skip", x, out, 1, 1), h);
 }
@@ -225,7 +226,7 @@ static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pip
     h = block(st, m, "mid.0", h, e, pipe_dim(h, 3), st->middle_attention);
     h = pipe_tap(m, "mid", block(st, m, "mid.1", h, e, pipe_dim(h, 3), false));
     h = go_up(st, m, &k, h, e);
-    h = pipe_silu(pipe_layer_group_norm(m, "out.norm", h, (uint32_t)st->groups));
+    h = pipe_layer_group_norm_with(m, "out.norm", h, (uint32_t)st->groups, PIPE_ACTIVATION_SILU);
     return pipe_layer_conv2d_with(m, "out.conv", h, pipe_dim(x, 3), 3, PIPE_CONV(1, 1), true, last(st));
 }
 

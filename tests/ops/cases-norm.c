@@ -7,6 +7,13 @@
     {"group_norm_grad", {NORMAL(__VA_ARGS__), NORMAL(__VA_ARGS__)}, G(groups, uncentred), .flags = (flags_), \
      .why = why_}
 
+/* norm_affine: i[0] groups, 0 of the last axis; i[1] activation. */
+#define BARE(...) __VA_ARGS__
+#define AFFINE(groups, act, flags_, why_, gain_, ...)                                                          \
+    {"norm_affine", {NORMAL(__VA_ARGS__), BARE gain_, BARE gain_}, G(groups, act), .flags = (flags_), .why = why_}, \
+    {"norm_affine_grad", {NORMAL(__VA_ARGS__), NORMAL(__VA_ARGS__), BARE gain_, BARE gain_}, G(groups, act),    \
+     .flags = (flags_), .why = why_}
+
 const op_case op_cases_norm[] = {
     BOTH(1, 0, 0, "layer norm: a run cut into rows of vectors", 3, 32),
     BOTH(1, 0, 0, "layer norm of 31: vectors and single lanes", 4, 31),
@@ -23,5 +30,21 @@ const op_case op_cases_norm[] = {
     {"group_norm", {NORMAL_OF(1000, 1, 2, 9, 9, 8)}, .attr = {.i = {2, 0}, .f = {1e-3f}}, .tolerance = 2e-3,
      .flags = CASE_FORWARD_ONLY,
      .why = "a mean of 1000 deviations: E[x^2] - E[x]^2 would lose it"},
+    AFFINE(8, PIPE_ACTIVATION_SILU, CASE_NO_SECOND, "the norm of a U-Net", (NORMAL(32)), 2, 3, 3, 32),
+    AFFINE(2, PIPE_ACTIVATION_NONE, 0, "groups of 3 channels", (NORMAL(6)), 2, 5, 6),
+    AFFINE(2, PIPE_ACTIVATION_SILU, 0, "gain and bias per sample", (NORMAL(3, 4)), 3, 5, 4),
+    AFFINE(7, PIPE_ACTIVATION_NONE, CASE_NO_SECOND, "instance norm of 7 channels", (NORMAL(7)), 2, 4, 5, 7),
+    AFFINE(1, PIPE_ACTIVATION_RELU, CASE_FORWARD_ONLY, "ReLU: some values sit at its kink", (NORMAL(31)), 2, 3, 31),
+    AFFINE(4, PIPE_ACTIVATION_SILU, CASE_FORWARD_ONLY, "groups of 25, odd lanes", (NORMAL(100)), 2, 7, 100),
+    AFFINE(4, PIPE_ACTIVATION_SILU, CASE_FORWARD_ONLY | CASE_LARGE, "several samples to a part, the last part smaller",
+           (NORMAL(64)), 131, 2, 64),
+    AFFINE(0, PIPE_ACTIVATION_NONE, 0, "layer norm, adaptive", (NORMAL(2, 24)), 2, 3, 24),
+    AFFINE(0, PIPE_ACTIVATION_SILU, 0, "layer norm of 33: vectors and one lane", (NORMAL(33)), 3, 2, 33),
+    AFFINE(0, PIPE_ACTIVATION_NONE, 0, "layer norm of 7, samples in the first axis alone", (NORMAL(7)), 5, 7),
+    AFFINE(0, PIPE_ACTIVATION_RELU, CASE_FORWARD_ONLY | CASE_LARGE, "layer norm, two samples to a part", (NORMAL(1)),
+           127, 3, 1),
+    AFFINE(2, PIPE_ACTIVATION_SILU, 0, "empty", (NORMAL(4)), 0, 3, 4),
+    {"norm_affine", {NORMAL_OF(1000, 1, 2, 9, 9, 8), NORMAL(8), NORMAL(8)}, .attr = {.i = {2, 0}, .f = {1e-3f}},
+     .tolerance = 2e-3, .flags = CASE_FORWARD_ONLY, .why = "a mean of 1000 deviations"},
     {0}
 };

@@ -213,6 +213,35 @@ Test(engine, an_epilogue_stores_what_others_need)
     pipei_engine_free(e);
 }
 
+/* The gradient of x lies before the sums for gain and bias: what follows x's does not touch them. */
+Test(engine, an_epilogue_behind_the_first_elements)
+{
+    pipe_engine *e = runtime_engine(NULL);
+    pipe_tensor *in[3] = {NULL}, *w = NULL, *g[3], *alone[3] = {NULL}, *sum = NULL, *gain = NULL;
+    pipe_keep(&in[0], test_source(e, PIPE_SHAPE(5, 3, 7), 1));
+    pipe_keep(&in[1], test_source(e, PIPE_SHAPE(7), 2));
+    pipe_keep(&in[2], test_source(e, PIPE_SHAPE(7), 3));
+    pipe_keep(&w, test_source(e, PIPE_SHAPE(5, 3, 7), 4));
+    uint64_t launches[2];
+    for (int follow = 0; follow < 2; follow++) {
+        pipe_tensor *y = pipe_group_norm_affine(in[0], 7, 1e-3, in[1], in[2], PIPE_ACTIVATION_SILU);
+        OK(pipe_grad(pipe_sum_all(pipe_mul(y, w)), NULL, in, 3, g, &err_));
+        pipe_keep(follow ? &sum : &alone[0], follow ? pipe_add(g[0], in[0]) : g[0]);
+        pipe_keep(follow ? &gain : &alone[1], g[1]);
+        launches[follow] = launches_of_eval(e);
+    }
+    cr_assert_eq(launches[1], launches[0], "the sum costs %d launches", (int)(launches[1] - launches[0]));
+    float *x = test_read(in[0]), *gx = test_read(alone[0]), *gw = test_read(alone[1]);
+    for (int k = 0; k < 105; k++)
+        gx[k] += x[k];
+    expect(sum, 105, gx);
+    expect(gain, 7, gw);
+    pipe_free(x);
+    pipe_free(gx);
+    pipe_free(gw);
+    pipei_engine_free(e);
+}
+
 /* p leads to c by way of x and of the cluster {left, right}, though x and right were
  * recorded after c: p and c must not be one kernel. */
 Test(engine, no_epilogue_across_a_path_through_later_ops)

@@ -14,7 +14,7 @@
  * from memory once and then, for variance and result, from the cache.  The
  * variance is summed around the mean (two passes): a single pass with E[x^2] -
  * E[x]^2 loses all digits where the mean is large. */
-#include "core/tensor/ops/gemm-source.h"
+#include "core/tensor/ops/norm.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -106,16 +106,7 @@ static void norm_reference(const pipe_reference *r) { each_group(r, norm_group);
 static void grad_reference(const pipe_reference *r) { each_group(r, grad_group); }
 
 /* ---- the CPU kernel ---- */
-/* One loop over pixels: `before` declares what vector v (of channel c) needs, `body`
- * uses q = the pixel's offset, `after` stores what came out.  Eight vectors of
- * channels at a time, then four, two, one, then single channels.  In the texts:
- * $V the type, $C the channel, $X the vector's name, $W the width ("" for a scalar
- * load, see LOAD). */
-typedef struct loop {
-    const char *before, *body, *after;
-} loop;
-
-static void emit_loop(pipe_text *s, const loop *l, int64_t channels, uint32_t width)
+void pipei_norm_emit_loop(pipe_text *s, const pipei_norm_loop *l, int64_t channels, uint32_t width)
 {
     for (int64_t c = 0; c < channels;) {
         int64_t vectors = 4, lanes = width;
@@ -152,28 +143,28 @@ static void emit_loop(pipe_text *s, const loop *l, int64_t channels, uint32_t wi
     }
 }
 
-static const loop mean_loop = {
+const pipei_norm_loop pipei_norm_mean = {
     "        $V s$X = ($V)(0.0f);\n",
     "            s$X += $LOADx + q + $C);\n",
     "        $STORE(s$X, 0, mean + $C);\n",
 };
-static const loop variance_loop = {
+const pipei_norm_loop pipei_norm_variance = {
     "        $V s$X = ($V)(0.0f); const $V m$X = $LOADmean + $C);\n",
     "            { const $V d = $LOADx + q + $C) - m$X; s$X = fma(d, d, s$X); }\n",
     "        $STORE(s$X, 0, scale + $C);\n",
 };
-static const loop norm_loop = {
+static const pipei_norm_loop norm_loop = {
     "        const $V m$X = $LOADmean + $C), r$X = $LOADscale + $C);\n",
     "            { const $V y = ($LOADx + q + $C) - m$X) * r$X;\n"
     "              $STORE(PIPE_EPILOGUE$LANES(y, q + $C), 0, out + q + $C); }\n",
     "",
 };
-static const loop moments_loop = {
+static const pipei_norm_loop moments_loop = {
     "        $V s$X = ($V)(0.0f), t$X = ($V)(0.0f); const $V m$X = $LOADmean + $C);\n",
     "            { const $V v = $LOADg + q + $C); s$X += v; t$X = fma(v, $LOADx + q + $C) - m$X, t$X); }\n",
     "        $STORE(s$X, 0, first + $C); $STORE(t$X, 0, second + $C);\n",
 };
-static const loop grad_loop = {
+static const pipei_norm_loop grad_loop = {
     "        const $V m$X = $LOADmean + $C), r$X = $LOADscale + $C), a$X = $LOADfirst + $C),\n"
     "                 b$X = $LOADsecond + $C);\n",
     "            { const $V y = r$X * ($LOADg + q + $C) - a$X - ($LOADx + q + $C) - m$X) * b$X);\n"
@@ -181,8 +172,7 @@ static const loop grad_loop = {
     "",
 };
 
-/* Replaces each channel's sum in `array` by `value` of the group's sum s. */
-static void emit_groups(pipe_text *s, const char *array, const char *value)
+void pipei_norm_emit_groups(pipe_text *s, const char *array, const char *value)
 {
     pipe_text_addf(s,
                    "        for (int k = 0; k < groups; k++) {\n"
@@ -240,20 +230,20 @@ static void lower_cpu(pipe_lowering *l, const geometry *given, bool grad)
     if (grad)
         pipe_text_addf(&s, "        float first[%d], second[%d];\n", (int)mine, (int)mine);
     if (g.centred) {
-        emit_loop(&s, &mean_loop, mine, width);
-        emit_groups(&s, "mean", "s");
+        pipei_norm_emit_loop(&s, &pipei_norm_mean, mine, width);
+        pipei_norm_emit_groups(&s, "mean", "s");
     } else {
         pipe_text_addf(&s, "        for (int c = 0; c < %d; c++)\n            mean[c] = 0.0f;\n", (int)mine);
     }
-    emit_loop(&s, &variance_loop, mine, width);
-    emit_groups(&s, "scale", "1.0f / sqrt(s + epsilon)");
+    pipei_norm_emit_loop(&s, &pipei_norm_variance, mine, width);
+    pipei_norm_emit_groups(&s, "scale", "1.0f / sqrt(s + epsilon)");
     if (grad) {
-        emit_loop(&s, &moments_loop, mine, width);
-        emit_groups(&s, "first", g.centred ? "s" : "0.0f");
-        emit_groups(&s, "second", "s * scale[k * cg] * scale[k * cg]");
-        emit_loop(&s, &grad_loop, mine, width);
+        pipei_norm_emit_loop(&s, &moments_loop, mine, width);
+        pipei_norm_emit_groups(&s, "first", g.centred ? "s" : "0.0f");
+        pipei_norm_emit_groups(&s, "second", "s * scale[k * cg] * scale[k * cg]");
+        pipei_norm_emit_loop(&s, &grad_loop, mine, width);
     } else {
-        emit_loop(&s, &norm_loop, mine, width);
+        pipei_norm_emit_loop(&s, &norm_loop, mine, width);
     }
     pipe_text_add(&s, "    }\n}\n#undef store1\n");
 
@@ -283,8 +273,7 @@ static const char gpu_text[] =
     "    const int id = (int)get_local_id(0), total = $PIXELS * $CG;\n"
     "    const size_t at = (size_t)get_group_id(0) / $GROUPS * $PIXELS * $CHANNELS + get_group_id(0) % $GROUPS * $CG;\n"
     "    float mean = 0.0f, s;\n";
-/* Adds up s over the work-group; every work-item gets the same sum. */
-static const char gpu_sum[] =
+const char pipei_norm_gpu_mean[] =
     "    sums[id] = s;\n"
     "    barrier(CLK_LOCAL_MEM_FENCE);\n"
     "    for (int half_ = $LOCAL / 2; half_ > 0; half_ /= 2) {\n"
@@ -335,7 +324,7 @@ static void lower_gpu(pipe_lowering *l, const geometry *g, bool grad)
         if (means[k].wanted) {
             words[VALUE].text = means[k].value;
             pipei_emit(&s, gpu_mean, words);
-            pipei_emit(&s, gpu_sum, words);
+            pipei_emit(&s, pipei_norm_gpu_mean, words);
             pipe_text_add(&s, means[k].then);
         }
     words[VALUE].text = grad ? "scale * (g[q] - first - (x[q] - mean) * second)" : "(x[q] - mean) * scale";
@@ -425,6 +414,18 @@ static const pipe_op norm_row = {
     PIPE_OP_INIT, .name = "group_norm", .arity = 1, .shape = norm_shape, .reference = norm_reference,
     .lower = lower, .composed = norm_composed, .vjp = norm_vjp, .jvp = norm_jvp, .epilogue = true,
 };
+
+pipe_tensor *pipei_norm_jacobian(pipe_tensor *x, pipe_tensor *g, int64_t groups, double epsilon)
+{
+    const pipe_shape shape = *pipe_tensor_shape(x);
+    const pipe_attr attr = {.i = {groups ? groups : 1}, .f = {(float)epsilon}};
+    if (!groups) {
+        const int64_t last = shape.dim[shape.rank - 1];
+        x = pipe_reshape(x, PIPE_SHAPE(last ? pipe_shape_count(&shape) / last : 0, last));
+        g = pipe_reshape(g, *pipe_tensor_shape(x));
+    }
+    return pipe_reshape(pipei_op2(&grad_row, x, g, &attr), shape);
+}
 
 const pipe_op *const pipei_ops_norm[] = {&norm_row, &grad_row, NULL};
 

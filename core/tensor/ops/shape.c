@@ -247,9 +247,25 @@ static void slice_vjp(const pipe_op_call *c, pipe_tensor *gy, pipe_tensor **gx, 
         gx[0] = pipe_pad(gy, (int)axis, start, size - end, step - 1);
 }
 
+/* Along the leading axis of more than one index, a slice is a run of its input: the
+ * weights of a network are such slices of one vector. */
+static bool slice_window(const pipe_op_call *c, int64_t *first)
+{
+    const pipe_shape *in = pipe_tensor_shape(c->in[0]);
+    const int64_t axis = c->attr->i[0], start = c->attr->i[1], length = c->attr->i[2], step = c->attr->i[3];
+    int64_t run = 1;
+    for (uint32_t k = 0; k < in->rank; k++) {
+        if ((int64_t)k < axis && in->dim[k] != 1)
+            return false;
+        run *= (int64_t)k > axis ? in->dim[k] : 1;
+    }
+    *first = start * run;
+    return step == 1 || length == 1;
+}
+
 static const pipe_op op_slice = {
     PIPE_OP_INIT, .name = "slice", .arity = 1, .shape = slice_shape, .reference = slice_reference,
-    .lower = slice_lower, .vjp = slice_vjp, .jvp = pipei_jvp_linear,
+    .lower = slice_lower, .vjp = slice_vjp, .jvp = pipei_jvp_linear, .window = slice_window,
 };
 
 pipe_tensor *pipe_slice(pipe_tensor *a, int axis, int64_t start, int64_t length, int64_t step)
