@@ -62,10 +62,13 @@ static pipe_status need_engine(pipei_session *s, pipe_error *err)
         env->device = NULL;
     }
     if (!env->engine) {
-        PIPE_TRY(pipei_engine_new(device, env->options->profile, &env->engine, err));
+        PIPE_TRY(pipei_engine_new(device, env->options->device_profile, &env->engine, err));
         env->device = pipe_strdup(device);
         pipei_signals_keep();
+        if (env->options->profile)
+            PIPE_TRY(pipei_engine_profile(env->engine, true, err));
     }
+    pipei_engine_observe(env->engine, s->trace ? pipei_trace_launch : NULL, s->trace);
     for (size_t k = 0; k < s->n; k++)
         s->task[k].ctx->engine = env->engine;
     return PIPE_OK;
@@ -289,10 +292,13 @@ static pipe_status work(pipei_session *s, pipei_task *t, pipe_error *err)
     t->ctx->step = step;
     pipei_engine_label(s->env->engine, t->node->name);
     pipei_progress_begin(s->env->progress, t->node->name);
+    const double started = pipei_seconds();
     pipe_status status = t->plugin->run(step->state, t->ctx, err);
     if (status == PIPE_OK) /* errors of the device belong to this step, and so does its time */
         status = pipe_finish(s->env->engine, err);
     pipei_progress_end(s->env->progress);
+    if (s->trace)
+        pipei_trace_step(s->trace, t->node->name, t->plugin->name, started, pipei_seconds() - started);
     t->ctx->step = NULL;
     pipe_object_unref(step);
     if (status == PIPE_OK)

@@ -74,6 +74,10 @@ pipe_status pipei_session_open(pipei_environment *env, const pipei_graph *g, pip
 
 static void close_files(pipei_session *s)
 {
+    if (s->trace && s->env->engine)
+        pipei_engine_observe(s->env->engine, NULL, NULL);
+    pipei_trace_close(s->trace);
+    s->trace = NULL;
     for (size_t k = 0; k < s->n; k++)
         s->task[k].ctx->journal = NULL;
     if (s->log) {
@@ -225,6 +229,10 @@ static pipe_status begin(pipei_session *s, const char *member, pipe_error *err)
     PIPE_TRY(open_stream(s, "metrics.jsonl", &s->journal, err));
     PIPE_TRY(open_stream(s, "log.txt", &s->log, err));
     pipei_log_attach(s->log);
+    if (s->env->options->profile) {
+        PIPE_CLEANUP(pipe_free_ptr) char *path = pipei_path_join(s->folder.partial, "trace.json");
+        PIPE_TRY(pipei_trace_open(path, &s->trace, err));
+    }
     prepare_contexts(s);
     return pipei_manifest_write(s, err);
 }
@@ -239,9 +247,11 @@ static pipe_status end(pipei_session *s, pipe_status status, pipe_error *err)
         if (s->log)
             fprintf(s->log, "%s: %s\n", s->state, s->error);
     }
-    close_files(s);
     pipe_error second = PIPE_ERROR_INIT;
-    pipe_status closing = pipei_manifest_write(s, &second);
+    pipe_status closing = s->trace ? pipei_trace_end(s->trace, &second) : PIPE_OK;
+    close_files(s);
+    if (closing == PIPE_OK)
+        closing = pipei_manifest_write(s, &second);
     if (closing == PIPE_OK)
         closing = pipei_report_write(s, &second);
     if (status == PIPE_OK && closing == PIPE_OK)

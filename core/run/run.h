@@ -6,7 +6,9 @@
 
 typedef struct pipei_run_options {
     const char *output;              /* -o: the folder that holds the runs; NULL: "runs" */
-    const char *device, *profile;    /* NULL: the pipeline's */
+    const char *device;              /* NULL: the pipeline's */
+    const char *device_profile;      /* NULL: the device's own */
+    bool profile;                    /* write trace.json */
     bool dry_run, no_cache, resume, keep_going, fail_fast, no_metadata, json;
     bool force_all;
     const char *const *force;        /* node names */

@@ -5,6 +5,7 @@
  *     store.c      results to the cache and back
  *     outcome.c    manifest, expectations
  *     report.c     report.html
+ *     trace.c      trace.json
  *     run.c        the run folder around all that; sweep.c: many of them */
 #ifndef PIPE_CORE_SESSION_H
 #define PIPE_CORE_SESSION_H
@@ -13,6 +14,7 @@
 #include "core/run/context.h"
 #include "core/run/folder.h"
 #include "core/run/run.h"
+#include "core/run/trace.h"
 #include "core/tensor/engine.h"
 
 /* What the members of a sweep share: devices and caches are opened once. */
@@ -70,6 +72,7 @@ typedef struct pipei_session {
     pipe_text resolved;
     pipei_folder folder;
     FILE *log, *journal;
+    pipei_trace *trace;          /* NULL without --profile */
     double started, ended;
     const char *state;           /* "running", "complete", "failed", "interrupted" */
     char *error;

@@ -256,8 +256,11 @@ pipe_status pipei_plan_get(pipe_engine *e, plan **out, pipe_error *err);
 void pipei_plans_close(pipe_engine *e);
 /* replay.c */
 pipe_status pipei_replay(pipe_engine *e, plan *p, pipe_error *err);
-/* profile.c: adds the time of one launch that has an event, which it releases. */
-pipe_status pipei_profile_add(pipe_engine *e, const char *op, cl_event event, pipe_error *err);
-void pipei_profile_add_seconds(pipe_engine *e, const char *op, double seconds);
+/* profile.c: notes a launch whose event it takes over, for pipei_profile_collect(). */
+void pipei_profile_add(pipe_engine *e, const launch *l, cl_event event);
+void pipei_profile_add_seconds(pipe_engine *e, const launch *l, double start, double seconds);
+/* Waits for the launches noted and adds their times. */
+pipe_status pipei_profile_collect(pipe_engine *e, pipe_error *err);
+void pipei_profile_close(pipe_engine *e);
 
 #endif

@@ -32,7 +32,7 @@ void pipei_engine_free(pipe_engine *e)
     pipe_arena_free(e->scratch);
     pipei_device_close(e->device);              /* and with it all buffers */
     pipe_free(e->chunks);
-    pipe_free(e->profile);
+    pipei_profile_close(e);
     pipe_free(e->request.nodes);
     pipe_free(e->request.leaves);
     pipe_free(e->request.outs);

@@ -35,7 +35,7 @@ PIPE_INTERNAL pipe_status pipei_tensor_write(pipe_tensor *leaf, const void *data
 PIPE_INTERNAL void pipei_engine_label(pipe_engine *e, const char *label);
 
 /* Times every launch from now on, for `pipe run --profile`: evaluations then wait
- * for the device, so that the total is honest but the run slower. */
+ * for the device, so that the run is slower. */
 typedef struct pipei_profile_row {
     char label[64];                  /* of pipei_engine_label() when it ran */
     const char *op;                  /* the op, or one of those that a kernel fuses */
@@ -46,6 +46,16 @@ PIPE_INTERNAL pipe_status pipei_engine_profile(pipe_engine *e, bool on, pipe_err
 /* What has been timed so far, in order of first appearance; valid until the next
  * evaluation. */
 PIPE_INTERNAL size_t pipei_engine_profile_rows(const pipe_engine *e, const pipei_profile_row **out);
+/* One launch; the texts live for the call alone. */
+typedef struct pipei_timed {
+    const char *label, *op;          /* as in a row */
+    const char *kernel;              /* op and kernel, as messages name it */
+    double start, seconds;           /* start: by pipei_seconds() */
+} pipei_timed;
+typedef void pipei_observer(void *arg, const pipei_timed *t);
+/* While launches are timed, tells `observer` of each, in the order in which they ran;
+ * NULL: nobody. */
+PIPE_INTERNAL void pipei_engine_observe(pipe_engine *e, pipei_observer *observer, void *arg);
 
 /* The op table: the built-in rows (core/tensor/op-table.c lists their groups), then
  * those that pipe_op_register() added. */

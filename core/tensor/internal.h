@@ -33,6 +33,12 @@ typedef struct request {
     size_t nodes_capacity, leaves_capacity, outs_capacity, key_capacity;
 } request;
 
+/* Enqueued, and to be asked for its times once it is done. */
+typedef struct timed_launch {
+    const char *op, *kernel;           /* the plan's */
+    cl_event event;
+} timed_launch;
+
 enum { PIPELINE_DEPTH = 2 };           /* evaluations in flight */
 
 struct pipe_engine {
@@ -65,6 +71,11 @@ struct pipe_engine {
     bool profiling;
     pipei_profile_row *profile;
     size_t n_profile, profile_capacity;
+    timed_launch *timed;               /* of the evaluation that is being enqueued */
+    size_t n_timed, timed_capacity;
+    double device_clock;               /* pipei_seconds() at zero of the device's clock */
+    pipei_observer *observer;
+    void *observer_arg;
 };
 
 /* record.c */

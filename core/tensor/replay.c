@@ -124,20 +124,26 @@ static pipe_status launch_kernel(pipe_engine *e, const launch *l, pipe_error *er
                          "%s: launching %s (global %zu x %zu x %zu, local %zu x %zu x %zu): %s",
                          pipei_device_describe(e->device)->name, l->name, l->global[0], l->global[1],
                          l->global[2], l->local[0], l->local[1], l->local[2], pipei_cl_error(code));
-    return event ? pipei_profile_add(e, l->op, event, err) : PIPE_OK;
+    if (event)
+        pipei_profile_add(e, l, event);
+    return PIPE_OK;
 }
 
 /* A call enqueues as many commands as it likes: timed by the clock, on an idle queue. */
 static pipe_status launch_call(pipe_engine *e, const launch *l, pipe_error *err)
 {
-    const double start = pipei_seconds();
     const host_call *c = l->call;
+    if (e->profiling) {
+        PIPE_TRY(pipei_profile_collect(e, err));
+        PIPE_TRY(pipei_device_finish(e->device, err));
+    }
+    const double start = pipei_seconds();
     const pipe_status status = c->function(e->device, c->mem, c->offset, c->ints, err);
     if (status != PIPE_OK)
         return pipe_context_fail(err, status, "%s", l->name);
     if (e->profiling) {
         PIPE_TRY(pipei_device_finish(e->device, err));
-        pipei_profile_add_seconds(e, l->op, pipei_seconds() - start);
+        pipei_profile_add_seconds(e, l, start, pipei_seconds() - start);
     }
     return PIPE_OK;
 }
@@ -215,6 +221,10 @@ pipe_status pipei_replay(pipe_engine *e, plan *p, pipe_error *err)
         status = copy_all(e, p->after, p->n_after, outs, err);
     if (status == PIPE_OK)
         status = bound_queue(e, err);
+    if (e->profiling) {                         /* also of what was enqueued before a failure: the plan may go */
+        const pipe_status collected = pipei_profile_collect(e, status == PIPE_OK ? err : NULL);
+        status = status == PIPE_OK ? collected : status;
+    }
     if (status != PIPE_OK) {
         for (size_t k = 0; k < p->n_out; k++)
             pipei_buffer_free(e->device, outs[k]);
