@@ -10,21 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* PoCL stores a vector in pieces of 16 bytes and less (vstore16: three instructions
- * of shuffles and stores); a store through an unaligned vector type is one. */
-#define STORE(space, type, width)                                                                    \
-    "static inline __attribute__((overloadable, always_inline)) void pipe_store" #width "(const "     \
-    #type #width " v, " #space " " #type " *p)\n"                                                     \
-    "{ *(" #space " pipe_" #type #width " *)p = v; }\n"
-#define STORES(type, width)                                                                          \
-    "typedef " #type #width " __attribute__((aligned(4))) pipe_" #type #width ";\n"                   \
-    STORE(global, type, width) STORE(local, type, width) STORE(private, type, width)
-#define VSTORE(width) \
-    "#define vstore" #width "(v, i, p) pipe_store" #width "(v, (p) + " #width " * (i))\n"
-
 const char pipei_kernel_prefix[] =
-    STORES(float, 4) STORES(float, 8) STORES(float, 16) STORES(int, 4) STORES(int, 8) STORES(int, 16)
-    VSTORE(4) VSTORE(8) VSTORE(16)
     "#define PIPE_BUF(T, x) global T *x##_base, const ulong x##_offset\n"
     "#define PIPE_BIND(T, x) global T *x = x##_base + x##_offset\n"
     "#define PIPE_TRUTH1(c) ((c) ? 1.0f : 0.0f)\n"

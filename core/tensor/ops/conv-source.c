@@ -375,10 +375,12 @@ void pipei_lower_conv(pipe_lowering *l, const pipei_conv_geometry *g)
 {
     if (is_product(g))
         pipei_lower_matmul(l, &(pipei_matmul){.m = g->n * g->h * g->w, .n = g->co, .k = g->ci, .a = 0, .b = 1});
-    else if (pipe_lower_profile(l)->cpu)
-        lower_forward(l, g);
-    else
+    else if (!pipe_lower_profile(l)->cpu)
         pipei_lower_gpu_conv(l, g);
+    else if (pipei_winograd_pays(pipe_lower_profile(l), g))
+        pipei_lower_winograd(l, g);
+    else
+        lower_forward(l, g);
 }
 
 void pipei_lower_conv_transpose(pipe_lowering *l, const pipei_conv_geometry *g)
@@ -386,16 +388,20 @@ void pipei_lower_conv_transpose(pipe_lowering *l, const pipei_conv_geometry *g)
     if (is_product(g))
         pipei_lower_matmul(l, &(pipei_matmul){
             .m = g->n * g->h * g->w, .n = g->ci, .k = g->co, .tb = true, .a = 0, .b = 1});
-    else if (pipe_lower_profile(l)->cpu)
-        lower_transpose(l, g);
-    else
+    else if (!pipe_lower_profile(l)->cpu)
         pipei_lower_gpu_conv_transpose(l, g);
+    else if (pipei_winograd_pays(pipe_lower_profile(l), g))
+        pipei_lower_winograd_transpose(l, g);
+    else
+        lower_transpose(l, g);
 }
 
 void pipei_lower_conv_weight_grad(pipe_lowering *l, const pipei_conv_geometry *g)
 {
-    if (pipe_lower_profile(l)->cpu)
-        lower_weight_grad(l, g);
-    else
+    if (!pipe_lower_profile(l)->cpu)
         pipei_lower_gpu_conv_weight_grad(l, g);
+    else if (pipei_winograd_pays(pipe_lower_profile(l), g))
+        pipei_lower_winograd_weight_grad(l, g);
+    else
+        lower_weight_grad(l, g);
 }

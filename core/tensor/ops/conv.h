@@ -15,6 +15,11 @@ typedef struct pipei_conv_geometry {
 PIPE_INTERNAL void pipei_lower_conv(pipe_lowering *l, const pipei_conv_geometry *g);            /* x, weight -> y */
 PIPE_INTERNAL void pipei_lower_conv_transpose(pipe_lowering *l, const pipei_conv_geometry *g);  /* y, weight -> x */
 PIPE_INTERNAL void pipei_lower_conv_weight_grad(pipe_lowering *l, const pipei_conv_geometry *g);/* x, y -> weight */
+/* On a CPU, where it pays: Winograd's F(4 x 4, 3 x 3) (winograd.c). */
+PIPE_INTERNAL bool pipei_winograd_pays(const pipe_device_profile *p, const pipei_conv_geometry *g);
+PIPE_INTERNAL void pipei_lower_winograd(pipe_lowering *l, const pipei_conv_geometry *g);
+PIPE_INTERNAL void pipei_lower_winograd_transpose(pipe_lowering *l, const pipei_conv_geometry *g);
+PIPE_INTERNAL void pipei_lower_winograd_weight_grad(pipe_lowering *l, const pipei_conv_geometry *g);
 /* The same on devices with work-groups (gpu-source.c). */
 PIPE_INTERNAL void pipei_lower_gpu_conv(pipe_lowering *l, const pipei_conv_geometry *g);
 PIPE_INTERNAL void pipei_lower_gpu_conv_transpose(pipe_lowering *l, const pipei_conv_geometry *g);
