@@ -24,6 +24,10 @@
 enum { OUT = 4, IN = OUT + 2, POSITIONS = IN * IN };
 /* Channels of either operand that one work-item of the weight gradient accumulates. */
 enum { GRAD_CHANNELS = 64 };
+/* Tiles that one of its work-items visits at least: at its end it transforms its sums. */
+enum { GRAD_TILES = 64 };
+/* Pixels of the result from which it pays. */
+enum { FEWEST_PIXELS = 192 };
 
 /* ---- transforms along one axis ---- */
 static const char transforms_text[] =
@@ -77,7 +81,6 @@ static const char clear_text[] =
 
 /* How the transforms read and write element i of a patch. */
 static const char access_text[] =
-    "#define ODD(n) (((n) + 15) / 32 * 32 + 16)\n"
     "#define CHANNELS(i) vload$WIDTH(0, p[i] + c)\n"
     "#define PUT_CHANNELS(i, e) vstore$WIDTH(e, 0, v + (i) * step + c)\n"
     "#define TAPS(i) g[i]\n"
@@ -110,11 +113,11 @@ static const char patch_text[] =
 static const char weights_text[] =
     "kernel __attribute__((reqd_work_group_size(1, 1, 1)))\n"
     "void winograd_weights(PIPE_BUF(float, w), PIPE_BUF(float, packed), const int n_k, const int n_n, const int first,\n"
-    "                      const int tap_stride, const int k_stride, const int n_stride, const int n_zero)\n"
+    "                      const int tap_stride, const int k_stride, const int n_stride, const int step, const int n_zero)\n"
     "{\n"
     "    PIPE_BIND(float, w); PIPE_BIND(float, packed);\n"
     "    const int panel = (int)get_group_id(1), panels = (int)get_num_groups(1);\n"
-    "    const int k0 = (int)get_group_id(0) * 8, k1 = min(k0 + 8, n_k), step = ODD(n_k * $COLUMNS);\n"
+    "    const int k0 = (int)get_group_id(0) * 8, k1 = min(k0 + 8, n_k);\n"
     "    for (int k = k0; k < k1; k++)\n"
     "        for (int j = 0; j < $COLUMNS; j += $WIDTH) {\n"
     "            const int n = panel * $COLUMNS + j, left = n_n - n;\n"
@@ -164,15 +167,14 @@ static const char forward_text[] =
     "void winograd(PIPE_BUF(float, in), PIPE_BUF(float, packed), PIPE_BUF(float, work), PIPE_BUF(float, out),\n"
     "              const int tiles, const int share, const int block, const int tiles_y, const int tiles_x,\n"
     "              const int h, const int w, const int n_k, const int oh, const int ow, const int n_n,\n"
-    "              const int pad_y, const int pad_x, const int panel_step, const int n_slots)\n"
+    "              const int pad_y, const int pad_x, const int panel_step, const int step_w,\n"
+    "              const int step_v, const int step_m, const int n_slots)\n"
     "{\n"
     "    PIPE_BIND(float, in); PIPE_BIND(float, packed); PIPE_BIND(float, work); PIPE_BIND(float, out);\n"
     "    const int panels = (n_n + $COLUMNS - 1) / $COLUMNS;\n"
     "    const int t0 = (int)get_group_id(0) * share, t1 = min(t0 + share, tiles);\n"
     "    const int p0 = (int)get_group_id(1) * panel_step, p1 = min(p0 + panel_step, panels);\n"
-    "    const int step_w = ODD(n_k * $COLUMNS);\n"
     "    global float *zero = packed + (size_t)panels * 36 * step_w;\n"
-    "    const int step_v = ODD(block * n_k), step_m = ODD(block * $COLUMNS);\n"
     "    volatile global int *slots = (volatile global int *)(zero + n_k);\n"
     "    const int slot = take_slot(slots, n_slots);\n"
     "    global float *v = work + (size_t)slot * 36 * (step_v + step_m);\n"
@@ -223,22 +225,22 @@ static const char grad_text[] =
     "}\n"
     "kernel __attribute__((reqd_work_group_size(1, 1, 1)))\n"
     "void winograd_grad(PIPE_BUF(float, vx), PIPE_BUF(float, vy), PIPE_BUF(float, work), PIPE_BUF(float, part),\n"
-    "                   PIPE_BUF(float, slots), const int tiles, const int share, const int block, const int tiles_y, const int tiles_x,\n"
-    "                   const int h, const int w, const int ci, const int oh, const int ow, const int co,\n"
+    "                   PIPE_BUF(float, slots), const int tiles, const int share, const int block, const int tiles_y,\n"
+    "                   const int tiles_x, const int h, const int w, const int ci, const int oh, const int ow, const int co,\n"
     "                   const int pad_y, const int pad_x, const int rows, const int cols, const int row_stride,\n"
-    "                   const int n_work, const int n_slots)\n"
+    "                   const int step_v, const int step_u, const int step_m, const int n_work, const int n_slots)\n"
     "{\n"
     "    PIPE_BIND(float, vx); PIPE_BIND(float, vy); PIPE_BIND(float, work); PIPE_BIND(float, part); PIPE_BIND(float, slots);\n"
     "    const int slot = take_slot((volatile global int *)slots, n_slots);\n"
     "    const int t0 = (int)get_group_id(0) * share, t1 = min(t0 + share, tiles);\n"
-    "    const int c0 = (int)get_group_id(1) * rows, n_c = min(rows, ci - c0);\n"
-    "    const int o0 = (int)get_group_id(2) * cols, n_o = min(cols, co - o0);\n"
+    "    const int own_c = (int)get_group_id(1) * rows, own_o = (int)get_group_id(2) * cols;\n"
+    "    const int c0 = min(own_c, ci - $WIDTH), n_c = min(rows, ci - c0);\n"      /* a vector at least */
+    "    const int o0 = min(own_o, co - $WIDTH), n_o = min(cols, co - o0);\n"
     "    const int tall = (n_c + $ROWS - 1) / $ROWS * $ROWS;\n"
     "    const int wide = (n_o + $COLUMNS - 1) / $COLUMNS * $COLUMNS;\n"
     "    global float *zero = work + (size_t)slot * n_work;\n"
-    "    const int step_m = ODD(tall * wide), step_u = ODD(block * wide), step_v = ODD(block * n_c);\n"
-    "    global float *acc = zero + $CHANNELS, *u = acc + (size_t)36 * step_m, *v = u + (size_t)36 * step_u;\n"
-    "    for (size_t i = 0; i < $CHANNELS + (size_t)36 * (step_m + step_u); i += $WIDTH)\n"
+    "    global float *acc = zero + $ZEROS, *u = acc + (size_t)36 * step_m, *v = u + (size_t)36 * step_u;\n"
+    "    for (size_t i = 0; i < $ZEROS + (size_t)36 * (step_m + step_u); i += $WIDTH)\n"
     "        vstore$WIDTH(($V)(0.0f), 0, zero + i);\n"
     "    for (int first = t0; first < t1; first += block) {\n"
     "        const int n_t = min(block, t1 - first);\n"
@@ -257,8 +259,8 @@ static const char grad_text[] =
     "                            acc + (size_t)p * step_m + c * wide + o, wide);\n"
     "    }\n"
     "    const int step = step_m;\n"
-    "    for (int c = 0; c < n_c; c++)\n"
-    "        for (int o = 0; o < wide; o += $WIDTH) {\n"
+    "    for (int c = own_c - c0; c < n_c; c++)\n"
+    "        for (int o = own_o - o0; o < n_o; o += $WIDTH) {\n"
     "            global const float *m = acc + (size_t)c * wide + o;\n"
     "            global float *g = part + ((size_t)get_group_id(0) * 9 * ci + c0 + c) * row_stride + o0 + o;\n"
     "            $V d[18], e0, e1, e2;\n"
@@ -326,6 +328,8 @@ typedef struct images {
     int64_t first, tap_stride, k_stride, n_stride;
 } images;
 
+/* Distances between positions are odd numbers of cache lines: 36 even ones would share a
+ * few sets of the level 1 cache. */
 static int64_t odd(int64_t n) { return (n + 15) / 32 * 32 + 16; }
 static int64_t tiles_along(int64_t size) { return pipei_ceil_div(size, OUT); }
 
@@ -339,14 +343,21 @@ static void words_make(pipei_tile_words *w, pipe_text *s, pipei_tile tile, const
 
 static int64_t n_slots(const pipe_device_profile *p) { return (int64_t)pipei_max(1, p->compute_units); }
 
-static uint32_t lower_weights(pipe_lowering *l, const images *g, pipei_tile tile)
+static void launch_ints(pipe_launch *launch, size_t n, const int64_t *ints)
 {
-    const int64_t panels = pipei_ceil_div(g->cols, tile.columns);
-    const int64_t n_zero = g->k + n_slots(pipe_lower_profile(l));     /* a pixel outside of the image, the slots */
-    const uint32_t scratch = pipe_lower_scratch(l, (size_t)(panels * POSITIONS * odd(g->k * tile.columns) + n_zero));
+    for (size_t i = 0; i < n; i++)
+        pipei_launch_int(launch, ints[i]);
+}
+
+/* [panel][36][k][columns], positions `step` apart; behind them zeros: the channels of a pixel
+ * outside of the image, and the slots. */
+static uint32_t lower_weights(pipe_lowering *l, const images *g, pipei_tile tile, int64_t step)
+{
+    const int64_t panels = pipei_ceil_div(g->cols, tile.columns), n_zero = g->k + n_slots(pipe_lower_profile(l));
+    const uint32_t scratch = pipe_lower_scratch(l, (size_t)(panels * POSITIONS * step + n_zero));
     pipei_tile_words w;
     pipe_text s = {0};
-    words_make(&w, &s, tile, "");
+    words_make(&w, &s, tile, "a%u");
     emit_with(&s, weights_text, &w, "WEIGHT", 3, IN, "TAPS", "PUT_TAPS");
     pipei_tile_words_free(&w);
 
@@ -356,14 +367,13 @@ static uint32_t lower_weights(pipe_lowering *l, const images *g, pipei_tile tile
     };
     pipei_launch_buffer(&launch, PIPE_ARG_INPUT, 1);
     pipei_launch_buffer(&launch, PIPE_ARG_SCRATCH, scratch);
-    const int64_t ints[] = {g->k, g->cols, g->first, g->tap_stride, g->k_stride, g->n_stride, n_zero};
-    for (size_t i = 0; i < sizeof(ints) / sizeof(ints[0]); i++)
-        pipei_launch_int(&launch, ints[i]);
+    launch_ints(&launch, 8, (int64_t[]){
+        g->k, g->cols, g->first, g->tap_stride, g->k_stride, g->n_stride, step, n_zero});
     pipei_launch_add(l, &launch, &s);
     return scratch;
 }
 
-/* With few tiles, the height that wastes the fewest rows of the last product. */
+/* The height of a tile that leaves the fewest rows of the last one unused. */
 static uint32_t fit_rows(int64_t n, uint32_t most)
 {
     uint32_t best = most;
@@ -373,50 +383,54 @@ static uint32_t fit_rows(int64_t n, uint32_t most)
     return best;
 }
 
+static void emit_forward(pipe_text *s, pipei_tile tile)
+{
+    pipei_tile_words w;
+    pipe_text point = {0};
+    for (uint32_t i = 0; i < tile.rows; i++)
+        pipe_text_addf(&point, "    global const float *a%u = a + %u * row_a;\n", i, i);
+    words_make(&w, s, tile, "a%u[k]");
+    pipei_tile_words_text(&w, "POINT", point.data);
+    emit_patch(s, &w, "patch", "INPUT", IN);
+    emit_with(s, forward_text, &w, "OUTPUT", IN, OUT, "PRODUCTS", "PUT_RESULTS");
+    pipei_tile_words_free(&w);
+    pipe_text_free(&point);
+}
+
 static void lower_images(pipe_lowering *l, const images *g)
 {
     const pipe_device_profile *p = pipe_lower_profile(l);
     const int64_t tiles_y = tiles_along(g->oh), tiles_x = tiles_along(g->ow), tiles = g->n * tiles_y * tiles_x;
-    if (tiles == 0)
-        return;
     pipei_tile tile = pipei_tile_choose(p, g->cols);
     if (tiles < 4 * tile.rows)
         tile.rows = fit_rows(tiles, tile.rows);
-    const uint32_t packed = lower_weights(l, g, tile);
 
     /* What the stages hand on fits into a quarter of the level 2 cache; weights stream through the rest. */
     const int64_t cores = n_slots(p), panels = pipei_ceil_div(g->cols, tile.columns);
-    const int64_t bytes_per_tile = POSITIONS * (g->k + tile.columns) * 4, budget = (int64_t)p->cache_bytes / 4;
-    const int64_t strips = pipei_max(1, pipei_min(4, budget / (bytes_per_tile * tile.rows)));
+    const int64_t strip_bytes = POSITIONS * (g->k + tile.columns) * 4 * tile.rows;
+    const int64_t strips = pipei_max(1, pipei_min(4, (int64_t)p->cache_bytes / 4 / strip_bytes));
     const int64_t spread = pipei_max(1, tiles / (4 * cores * tile.rows));     /* four work-items per core at least */
     const int64_t block = pipei_min(strips, spread) * tile.rows, blocks = pipei_ceil_div(tiles, block);
     const int64_t share = pipei_max(1, blocks / (8 * cores)) * block, items = pipei_ceil_div(tiles, share);
-    const int64_t panel_step = items < 2 * cores ? 1 : panels, splits = pipei_ceil_div(panels, panel_step);
-    const uint32_t work =
-        pipe_lower_scratch(l, (size_t)(cores * POSITIONS * (odd(block * g->k) + odd(block * tile.columns))));
+    /* Few tiles (a batch of one): let the panels go to different cores too. */
+    const int64_t panel_step = items < 2 * cores ? 1 : panels;
+    const int64_t step_w = odd(g->k * tile.columns), step_v = odd(block * g->k), step_m = odd(block * tile.columns);
+    const uint32_t packed = lower_weights(l, g, tile, step_w);
+    const uint32_t work = pipe_lower_scratch(l, (size_t)(cores * POSITIONS * (step_v + step_m)));
 
-    pipei_tile_words w;
-    pipe_text s = {0}, point = {0};
-    for (uint32_t i = 0; i < tile.rows; i++)
-        pipe_text_addf(&point, "    global const float *a%u = a + %u * row_a;\n", i, i);
-    words_make(&w, &s, tile, "a%u[k]");
-    pipei_tile_words_text(&w, "POINT", point.data);
-    emit_patch(&s, &w, "patch", "INPUT", IN);
-    emit_with(&s, forward_text, &w, "OUTPUT", IN, OUT, "PRODUCTS", "PUT_RESULTS");
-    pipei_tile_words_free(&w);
-    pipe_text_free(&point);
-
+    pipe_text s = {0};
+    emit_forward(&s, tile);
     pipe_launch launch = {
-        .kernel = "winograd", .dims = 2, .local = {1, 1}, .global = {(size_t)items, (size_t)splits},
+        .kernel = "winograd", .dims = 2, .local = {1, 1},
+        .global = {(size_t)items, (size_t)pipei_ceil_div(panels, panel_step)},
     };
     pipei_launch_buffer(&launch, PIPE_ARG_INPUT, 0);
     pipei_launch_buffer(&launch, PIPE_ARG_SCRATCH, packed);
     pipei_launch_buffer(&launch, PIPE_ARG_SCRATCH, work);
     pipei_launch_buffer(&launch, PIPE_ARG_OUTPUT, 0);
-    const int64_t ints[] = {tiles, share, block, tiles_y, tiles_x, g->h, g->w, g->k, g->oh, g->ow, g->cols,
-                            g->pad_y, g->pad_x, panel_step, cores};
-    for (size_t i = 0; i < sizeof(ints) / sizeof(ints[0]); i++)
-        pipei_launch_int(&launch, ints[i]);
+    launch_ints(&launch, 18, (int64_t[]){
+        tiles, share, block, tiles_y, tiles_x, g->h, g->w, g->k, g->oh, g->ow, g->cols, g->pad_y, g->pad_x,
+        panel_step, step_w, step_v, step_m, cores});
     pipei_launch_add(l, &launch, &s);
 }
 
@@ -447,35 +461,53 @@ static uint32_t lower_slots(pipe_lowering *l, int64_t n)
     return slots;
 }
 
+/* How the weight gradient is cut up. */
+typedef struct grad {
+    pipei_tile tile;
+    int64_t rows, row_blocks, cols, col_blocks;        /* channels of x and of y that a work-item takes */
+    int64_t tiles_y, tiles_x, tiles, share, block, parts;
+    int64_t row_stride, step_v, step_u, step_m, n_zero, n_work;
+} grad;
+
+static grad cut_grad(const pipe_device_profile *p, const pipei_conv_geometry *g)
+{
+    grad c = {.tile = pipei_tile_choose(p, g->co), .tiles_y = tiles_along(g->oh), .tiles_x = tiles_along(g->ow)};
+    c.tiles = g->n * c.tiles_y * c.tiles_x;
+    c.row_blocks = pipei_ceil_div(g->ci, GRAD_CHANNELS);
+    c.rows = pipei_ceil_div(g->ci, c.row_blocks);
+    const int64_t panels = pipei_ceil_div(g->co, c.tile.columns);
+    c.row_stride = panels * c.tile.columns;
+    c.cols = pipei_ceil_div(panels, pipei_ceil_div(c.row_stride, GRAD_CHANNELS)) * c.tile.columns;
+    c.col_blocks = pipei_ceil_div(c.row_stride, c.cols);
+    c.tile.rows = fit_rows(c.rows, c.tile.rows);
+
+    /* Operands and sums of a work-item fit into three quarters of the level 2 cache. */
+    const int64_t tall = pipei_ceil_div(c.rows, c.tile.rows) * c.tile.rows;
+    const int64_t room = (int64_t)p->cache_bytes * 3 / 16 / POSITIONS - tall * c.cols;
+    c.block = pipei_max(16, pipei_min(64, room / (c.rows + c.cols)));
+    const int64_t even = pipei_ceil_div(pipei_ceil_div(c.tiles, c.block) * c.row_blocks * c.col_blocks, 8 * n_slots(p));
+    c.share = pipei_max(pipei_ceil_div(GRAD_TILES, c.block), even) * c.block;
+    c.parts = pipei_ceil_div(c.tiles, c.share);
+    c.step_v = odd(c.block * c.rows);
+    c.step_u = odd(c.block * c.cols);
+    c.step_m = odd(tall * c.cols);
+    c.n_zero = GRAD_CHANNELS;
+    /* The last tile of rows reads on into what follows v. */
+    c.n_work = odd(c.n_zero + POSITIONS * (c.step_v + c.step_u + c.step_m) + c.tile.rows);
+    return c;
+}
+
 void pipei_lower_winograd_weight_grad(pipe_lowering *l, const pipei_conv_geometry *g)
 {
-    const pipe_device_profile *p = pipe_lower_profile(l);
-    const int64_t tiles_y = tiles_along(g->oh), tiles_x = tiles_along(g->ow), tiles = g->n * tiles_y * tiles_x;
-    pipei_tile tile = pipei_tile_choose(p, g->co);
-    const int64_t row_blocks = pipei_ceil_div(g->ci, GRAD_CHANNELS), rows = pipei_ceil_div(g->ci, row_blocks);
-    const int64_t panels = pipei_ceil_div(g->co, tile.columns);
-    const int64_t col_blocks = pipei_ceil_div(panels * tile.columns, GRAD_CHANNELS);
-    const int64_t cols = pipei_ceil_div(panels, col_blocks) * tile.columns;
-    tile.rows = fit_rows(rows, tile.rows);
-
-    /* Operands and sums of a work-item fit into the level 2 cache. */
-    const int64_t tall = pipei_ceil_div(rows, tile.rows) * tile.rows, cores = n_slots(p);
-    const int64_t room = (int64_t)p->cache_bytes * 3 / 16 / POSITIONS - tall * cols;
-    const int64_t block = pipei_max(16, pipei_min(64, room / (rows + cols)));
-    const int64_t blocks = pipei_ceil_div(tiles, block);
-    const int64_t share = pipei_max(pipei_ceil_div(64, block), pipei_ceil_div(blocks * row_blocks * col_blocks, 8 * cores)) * block;
-    const int64_t parts = pipei_ceil_div(tiles, share);
-    const int64_t n_zero = pipei_max(rows, cols);
-    const int64_t n_work = odd(n_zero + POSITIONS * (odd(tall * cols) + odd(block * cols) + odd(block * rows)) + tile.rows);
-    const int64_t row_stride = panels * tile.columns;
-    const uint32_t work = pipe_lower_scratch(l, (size_t)(cores * n_work));
-    const uint32_t slots = lower_slots(l, cores);
-    const uint32_t partial = pipe_lower_scratch(l, (size_t)(parts * 9 * g->ci * row_stride));
+    const int64_t cores = n_slots(pipe_lower_profile(l));
+    const grad c = cut_grad(pipe_lower_profile(l), g);
+    const uint32_t work = pipe_lower_scratch(l, (size_t)(cores * c.n_work)), slots = lower_slots(l, cores);
+    const uint32_t partial = pipe_lower_scratch(l, (size_t)(c.parts * 9 * g->ci * c.row_stride));
 
     pipei_tile_words w;
     pipe_text s = {0};
-    words_make(&w, &s, tile, "a[%u]");
-    pipei_tile_words_number(&w, "CHANNELS", n_zero);
+    words_make(&w, &s, c.tile, "a[%u]");
+    pipei_tile_words_number(&w, "ZEROS", c.n_zero);
     emit_patch(&s, &w, "patch", "INPUT", IN);
     emit_patch(&s, &w, "patch_y", "RESULT", OUT);
     emit_with(&s, grad_text, &w, "WEIGHT_GRAD", IN, 3, "PRODUCTS", "PUT_GRAD");
@@ -483,29 +515,37 @@ void pipei_lower_winograd_weight_grad(pipe_lowering *l, const pipei_conv_geometr
 
     pipe_launch launch = {
         .kernel = "winograd_grad", .dims = 3, .local = {1, 1, 1},
-        .global = {(size_t)parts, (size_t)row_blocks, (size_t)col_blocks},
+        .global = {(size_t)c.parts, (size_t)c.row_blocks, (size_t)c.col_blocks},
     };
     pipei_launch_buffer(&launch, PIPE_ARG_INPUT, 0);
     pipei_launch_buffer(&launch, PIPE_ARG_INPUT, 1);
     pipei_launch_buffer(&launch, PIPE_ARG_SCRATCH, work);
     pipei_launch_buffer(&launch, PIPE_ARG_SCRATCH, partial);
     pipei_launch_buffer(&launch, PIPE_ARG_SCRATCH, slots);
-    const int64_t ints[] = {tiles, share, block, tiles_y, tiles_x, g->h, g->w, g->ci, g->oh, g->ow, g->co,
-                            g->pad[0], g->pad[2], rows, cols, row_stride, n_work, cores};
-    for (size_t i = 0; i < sizeof(ints) / sizeof(ints[0]); i++)
-        pipei_launch_int(&launch, ints[i]);
+    launch_ints(&launch, 21, (int64_t[]){
+        c.tiles, c.share, c.block, c.tiles_y, c.tiles_x, g->h, g->w, g->ci, g->oh, g->ow, g->co, g->pad[0], g->pad[2],
+        c.rows, c.cols, c.row_stride, c.step_v, c.step_u, c.step_m, c.n_work, cores});
     pipei_launch_add(l, &launch, &s);
 
     const pipei_sum_parts sum = {
-        .parts = parts, .groups = 1, .taps = 9, .rows = g->ci, .columns = g->co, .stride = row_stride,
+        .parts = c.parts, .groups = 1, .taps = 9, .rows = g->ci, .columns = g->co, .stride = c.row_stride,
         .tap_step = g->ci * g->co, .row_step = g->co, .column_step = 1,
     };
     pipei_lower_sum_parts(l, &sum, partial);
 }
 
+/* Measured on two AVX-512 cores, ms of CPU time, direct / Winograd:
+ *                          forward        input gradient   weight gradient
+ *     64 x 28 x 28, 32 -> 32   7.8 / 4.3       7.8 / 4.4        7.0 / 4.4
+ *     64 x 14 x 14, 64 -> 64   7.6 / 3.8       7.9 / 3.9        7.9 / 4.8
+ *     64 x 7 x 7,   64 -> 64   1.9 / 1.0       2.0 / 1.0        1.9 / 1.2
+ *     1 x 28 x 28,  32 -> 32   .12 / .08       .12 / .08        .12 / .08
+ *     1 x 7 x 7,    64 -> 64   .05 / .06       .07 / .10        .05 / .10
+ * Below, the transform of the weights is not won back. */
 bool pipei_winograd_pays(const pipe_device_profile *p, const pipei_conv_geometry *g)
 {
     const int64_t width = pipei_tile_choose(p, INT64_MAX).width;
     return g->kh == 3 && g->kw == 3 && g->groups == 1 && g->stride[0] == 1 && g->stride[1] == 1 &&
-           g->dilation[0] == 1 && g->dilation[1] == 1 && g->ci >= width && g->co >= width && g->n * g->oh * g->ow >= PIXELS;
+           g->dilation[0] == 1 && g->dilation[1] == 1 && g->ci >= width && g->co >= width &&
+           g->n * g->oh * g->ow >= FEWEST_PIXELS;
 }
