@@ -15,9 +15,11 @@
  *     x ──▶ v [36][block][ci] ─┐
  *     y ──▶ u [36][block][co] ─┴▶ acc [36][ci][co], at the end ──▶ [3][3][ci][co], its partial sum
  *
- * The transforms of 36 positions at once cost one multiplication per element less
- * than their memory traffic; unfused, through main memory, they took longer than the
- * products. */
+ * With 36 positions for 16 pixels, v and m are 2.25 times the images: through main memory
+ * they would cost more than the multiplications saved.
+ *
+ * In f32, errors are about 1e-6 of the result's root mean square, the largest below 1e-4
+ * (measured up to 256 channels: 5.6e-5); the direct kernels' are 10 times smaller. */
 #include "core/tensor/ops/conv.h"
 
 /* Results of a tile along an axis, and the elements of the image behind them. */
@@ -191,7 +193,8 @@ static const char forward_text[] =
     "            for (int p = 0; p < 36; p++)\n"
     "                for (int t = 0; t < rows; t += $ROWS)\n"
     "                    product(v + (size_t)p * step_v + t * n_k, n_k,\n"
-    "                            packed + ((size_t)panel * 36 + p) * step_w, n_k, m + (size_t)p * step_m + t * $COLUMNS);\n"
+    "                            packed + ((size_t)panel * 36 + p) * step_w, n_k,\n"
+    "                            m + (size_t)p * step_m + t * $COLUMNS);\n"
     "            const int cols = min($COLUMNS, n_n - panel * $COLUMNS);\n"
     "            for (int t = 0; t < n_t; t++) {\n"
     "                const int at = first + t, image = at / (tiles_x * tiles_y);\n"
