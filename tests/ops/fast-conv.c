@@ -13,7 +13,7 @@ typedef struct row {
 
 static const row rows[] = {
     {2, 14, 14, 32, 3, 3, 32, 1, 1, {1, 1, 1, 1}, 1, "Winograd: tiles past the right and lower edge"},
-    {1, 31, 33, 17, 3, 3, 31, 1, 1, {1, 1, 1, 1}, 1, "Winograd: vectors that overlap, columns that do not fill a panel"},
+    {1, 31, 33, 17, 3, 3, 31, 1, 1, {1, 1, 1, 1}, 1, "Winograd: overlapping vectors, panels that are not full"},
     {3, 13, 11, 96, 3, 3, 70, 1, 1, {2, 0, 1, 2}, 1, "Winograd: two blocks of channels, the second of 6; four pads"},
     {2, 12, 12, 16, 3, 3, 16, 1, 1, {0, 0, 0, 0}, 1, "Winograd: no padding, channels of one vector"},
     {2, 16, 15, 20, 3, 3, 24, 1, 1, {3, 3, -1, 4}, 1, "Winograd: patches outside of the image, a pad that crops"},

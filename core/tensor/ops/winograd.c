@@ -95,8 +95,8 @@ static const char access_text[] =
  * position k at v + k * step.  What lies outside of the image is 0.  The last vector ends
  * with the channels and may overlap the one before. */
 static const char patch_text[] =
-    "static __attribute__((noinline)) void $NAME(global const float *image, const int pixel, const int y, const int x,\n"
-    "    const int h, const int w, const int n_c, global const float *zero, global float *v, const int step)\n"
+    "static __attribute__((noinline)) void $NAME(global const float *image, const int pixel,\n"
+    "    const int y, const int x, const int h, const int w, const int n_c, global const float *zero, global float *v, const int step)\n"
     "{\n"
     "    global const float *p[$SIDE * $SIDE];\n"
     "    for (int i = 0; i < $SIDE; i++)\n"
@@ -114,8 +114,9 @@ static const char patch_text[] =
 /* ---- the kernels ---- */
 static const char weights_text[] =
     "kernel __attribute__((reqd_work_group_size(1, 1, 1)))\n"
-    "void winograd_weights(PIPE_BUF(float, w), PIPE_BUF(float, packed), const int n_k, const int n_n, const int first,\n"
-    "                      const int tap_stride, const int k_stride, const int n_stride, const int step, const int n_zero)\n"
+    "void winograd_weights(PIPE_BUF(float, w), PIPE_BUF(float, packed), const int n_k, const int n_n,\n"
+    "                      const int first, const int tap_stride, const int k_stride, const int n_stride, const int step,\n"
+    "                      const int n_zero)\n"
     "{\n"
     "    PIPE_BIND(float, w); PIPE_BIND(float, packed);\n"
     "    const int panel = (int)get_group_id(1), panels = (int)get_num_groups(1);\n"
@@ -126,7 +127,8 @@ static const char weights_text[] =
     "            global float *v = packed + (size_t)panel * 36 * step + k * $COLUMNS + j;\n"
     "            $V g[9], d[18], e0, e1, e2, e3, e4, e5;\n"
     "            for (int tap = 0; tap < 9; tap++) {\n"
-    "                global const float *src = w + first + tap * tap_stride + (size_t)k * k_stride + (size_t)n * n_stride;\n"
+    "                global const float *src = w + first + tap * tap_stride + (size_t)k * k_stride +\n"
+    "                                          (size_t)n * n_stride;\n"
     "                if (n_stride == 1 && left >= $WIDTH) {\n"
     "                    g[tap] = vload$WIDTH(0, src);\n"
     "                    continue;\n"
@@ -216,7 +218,8 @@ static const char forward_text[] =
 
 static const char grad_text[] =
     "static __attribute__((noinline)) void product(global const float *a, const int step_a, global const float *b,\n"
-    "                                              const int step_b, const int n_k, global float *acc, const int acc_stride)\n"
+    "                                              const int step_b, const int n_k, global float *acc,\n"
+    "                                              const int acc_stride)\n"
     "{\n"
     "$LOAD"
     "    for (int k = 0; k < n_k; k++) {\n"
@@ -229,11 +232,12 @@ static const char grad_text[] =
     "kernel __attribute__((reqd_work_group_size(1, 1, 1)))\n"
     "void winograd_grad(PIPE_BUF(float, vx), PIPE_BUF(float, vy), PIPE_BUF(float, work), PIPE_BUF(float, part),\n"
     "                   PIPE_BUF(float, slots), const int tiles, const int share, const int block, const int tiles_y,\n"
-    "                   const int tiles_x, const int h, const int w, const int ci, const int oh, const int ow, const int co,\n"
-    "                   const int pad_y, const int pad_x, const int rows, const int cols, const int row_stride,\n"
+    "                   const int tiles_x, const int h, const int w, const int ci, const int oh, const int ow,\n"
+    "                   const int co, const int pad_y, const int pad_x, const int rows, const int cols, const int row_stride,\n"
     "                   const int step_v, const int step_u, const int step_m, const int n_work, const int n_slots)\n"
     "{\n"
-    "    PIPE_BIND(float, vx); PIPE_BIND(float, vy); PIPE_BIND(float, work); PIPE_BIND(float, part); PIPE_BIND(float, slots);\n"
+    "    PIPE_BIND(float, vx); PIPE_BIND(float, vy); PIPE_BIND(float, work); PIPE_BIND(float, part);\n"
+    "    PIPE_BIND(float, slots);\n"
     "    const int slot = take_slot((volatile global int *)slots, n_slots);\n"
     "    const int t0 = (int)get_group_id(0) * share, t1 = min(t0 + share, tiles);\n"
     "    const int own_c = (int)get_group_id(1) * rows, own_o = (int)get_group_id(2) * cols;\n"
