@@ -1,4 +1,4 @@
-/* The time grid that all samplers share: its parameters, and the times they give.
+/* The time grid that all samplers share: the times that its parameters give.
  *
  * A grid places points between noise and data in one of four quantities: time, the
  * number of a training step, rho = sigma / alpha, or (flow schedules) sigma itself;
@@ -6,139 +6,9 @@
  * schedule, because samplers ask the schedule for all the rest. */
 #include "core/base/special.h"
 #include "core/kinds/kinds.h"
-#include "core/plugin/param.h"
 
 #include <math.h>
 #include <string.h>
-
-static const char *const grids[] = {"uniform",     "quadratic", "linspace",    "leading",         "trailing",
-                                    "sgm-uniform", "log-snr",   "exponential", "polyexponential", "karras",
-                                    "lu",          "beta",      "vp",          "ays-sd15",        "ays-sdxl",
-                                    "ays-svd",     "custom",    NULL};
-static const char *const quantities[] = {"ratio", "sigma", NULL};
-static const char *const finals[] = {"zero", "first-step", "none", NULL};
-
-const pipe_param pipei_sampler_params[] = {
-    PIPE_INT(pipei_sampler_common, steps, 50, 1, 100000, "steps",
-             "update steps from noise to data; more is slower and closer to the exact solution"),
-    PIPE_CHOICE(pipei_sampler_common, grid, "uniform", grids,
-                "how the steps are spaced. In time: uniform, quadratic (denser near the data), sgm-uniform. "
-                "In training "
-                "steps, as diffusers' timestep_spacing: linspace, leading, trailing. In sigma / alpha: "
-                "log-snr (the same "
-                "as exponential), polyexponential, karras, lu (a power of lambda), beta, vp, ays-sd15, "
-                "ays-sdxl, ays-svd "
-                "(Align Your Steps). custom: the list `times` or `ratios`"),
-    PIPE_FLOAT(
-        pipei_sampler_common, rho, 0.0, 0.0, 100.0, NULL,
-        "exponent of grids karras (7), lu (1) and polyexponential (1), whose own it is at 0; higher puts "
-        "more steps near the data"),
-    PIPE_FLOAT(pipei_sampler_common, ratio_min, 0.0, 0.0, 1e6, NULL,
-               "smallest sigma / alpha before the end; 0: the schedule's first training step, or 0.002 of a "
-               "continuous "
-               "schedule"),
-    PIPE_FLOAT(
-        pipei_sampler_common, ratio_max, 0.0, 0.0, 1e6, NULL,
-        "largest sigma / alpha, where sampling starts; lower skips the noisiest part; 0: the schedule's"),
-    PIPE_CHOICE(
-        pipei_sampler_common, grid_in, "ratio", quantities,
-        "what grids karras, exponential, polyexponential and beta are spaced in: ratio (sigma / alpha), or "
-        "on flow schedules sigma"),
-    PIPE_FLOAT(
-        pipei_sampler_common, time_min, 0.0, 0.0, 1e6, NULL,
-        "last time before the end of grids linspace and sgm-uniform; 0: the schedule's first training step, "
-        "or a thousandth of a continuous schedule"),
-    PIPE_BOOL(pipei_sampler_common, whole_steps, true,
-              "grid linspace takes whole training steps; false: also between them, where sigma / alpha is "
-              "interpolated linearly (diffusers' Euler, Heun and LMS classes)"),
-    PIPE_INT(pipei_sampler_common, steps_offset, 0, 0, 100000, "steps",
-             "added to every training step of grid leading; 1 in many released models"),
-    PIPE_BOOL(pipei_sampler_common, extra_point, false,
-              "grids linspace and leading place one point more and leave out the least noisy one (diffusers' "
-              "multistep classes)"),
-    PIPE_FLOAT(pipei_sampler_common, beta_a, 0.6, 0.01, 100.0, NULL,
-               "first shape parameter of grid beta; lower puts more steps near the data"),
-    PIPE_FLOAT(pipei_sampler_common, beta_b, 0.6, 0.01, 100.0, NULL,
-               "second shape parameter of grid beta; lower puts more steps near the noise"),
-    PIPE_FLOAT(
-        pipei_sampler_common, terminal, 0.0, 0.0, 0.999, NULL,
-        "on flow schedules, grids linspace and sgm-uniform: stretch the grid so that sigma is this at the "
-        "last point before the end; 0: no"),
-    PIPE_CHOICE(
-        pipei_sampler_common, final, "zero", finals,
-        "what is appended to the grid's points: zero (the end of the schedule, clean data), first-step "
-        "(the schedule's first training step), none (the grid's own last point is the end)"),
-    PIPE_FLOATS(pipei_sampler_common, times, "[]", 0.0, 1e6, NULL,
-                "grid custom: falling times from the noisiest to the last"),
-    PIPE_FLOATS(pipei_sampler_common, ratios, "[]", 0.0, 1e6, NULL,
-                "grid custom: falling sigma / alpha from the noisiest to the last; 0 is clean data"),
-    PIPE_PARAM_END};
-
-/* ---- which grid uses which parameter ---- */
-#define BIT(grid) (1u << PIPEI_GRID_##grid)
-enum {
-    POWERS = BIT(KARRAS) | BIT(LU) | BIT(POLYEXPONENTIAL),
-    SPACED = POWERS | BIT(LOG_SNR) | BIT(EXPONENTIAL) | BIT(BETA), /* between two values of rho */
-    STEPPED = BIT(LINSPACE) | BIT(LEADING) | BIT(TRAILING),
-    TIMED = BIT(LINSPACE) | BIT(SGM_UNIFORM),
-    ENDED = (1u << PIPEI_GRIDS) - 1u - BIT(UNIFORM) - BIT(QUADRATIC) - BIT(CUSTOM)
-};
-
-static const struct {
-    const char *param;
-    uint32_t grids;
-} users[] = {
-    {"rho", POWERS},
-    {"ratio_min", SPACED},
-    {"ratio_max", SPACED | STEPPED | BIT(UNIFORM) | BIT(QUADRATIC) | BIT(SGM_UNIFORM)},
-    {"grid_in", BIT(KARRAS) | BIT(EXPONENTIAL) | BIT(POLYEXPONENTIAL) | BIT(BETA)},
-    {"time_min", TIMED},
-    {"whole_steps", BIT(LINSPACE)},
-    {"steps_offset", BIT(LEADING)},
-    {"extra_point", BIT(LINSPACE) | BIT(LEADING)},
-    {"beta_a", BIT(BETA)},
-    {"beta_b", BIT(BETA)},
-    {"terminal", TIMED},
-    {"final", ENDED},
-    {"times", BIT(CUSTOM)},
-    {"ratios", BIT(CUSTOM)},
-};
-
-static bool has_default(const pipe_sampler *s, const char *param)
-{
-    const size_t rows = pipei_param_rows(s->plugin);
-    size_t k = 0;
-
-    while (k < rows && strcmp(pipei_param_row(s->plugin, k)->name, param) != 0)
-        k++;
-    if (k == rows || !s->given[k])
-        return true;
-    const pipe_param *row = pipei_param_row(s->plugin, k);
-    pipe_arena *a = pipe_arena_new();
-    const bool same = strcmp(pipei_param_canonical(row, s->given[k], a),
-                             pipei_param_canonical(row, NULL, a)) == 0;
-    pipe_arena_free(a);
-    return same;
-}
-
-/* A parameter that would do nothing is refused, unless it has its default: the resolved
- * pipeline of a run writes out all of them. */
-static pipe_status check_unused(const pipe_sampler *s, const pipei_sampler_common *c, pipe_error *err)
-{
-    PIPE_CLEANUP(pipe_text_free) pipe_text names = {0};
-
-    for (size_t u = 0; u < sizeof users / sizeof users[0]; u++) {
-        if ((users[u].grids & (1u << c->grid)) || has_default(s, users[u].param))
-            continue;
-        for (size_t g = 0; g < PIPEI_GRIDS; g++)
-            if (users[u].grids & (1u << g))
-                pipe_text_addf(&names, "%s%s", names.length ? ", " : "", grids[g]);
-        return pipe_fail(err, PIPE_EINVAL,
-                         "%s: `%s` is given, but `grid: %s` does not use it; it belongs to %s", s->name,
-                         users[u].param, grids[c->grid], names.data);
-    }
-    return PIPE_OK;
-}
 
 /* ---- what a grid is made from ---- */
 typedef struct layout {
@@ -253,7 +123,7 @@ static pipe_status place_in_steps(layout *l, pipe_error *err)
     if (whole && (uint64_t)all < spaced)
         return pipe_fail(err, PIPE_EINVAL,
                          "%s: grid %s places %zu points on whole training steps, but there are only %lld%s",
-                         l->sampler->name, grids[c->grid], spaced, (long long)all,
+                         l->sampler->name, pipei_grid_names[c->grid], spaced, (long long)all,
                          c->ratio_max > 0.0 ? " up to ratio_max" : "");
     if (all < 1)
         return pipe_fail(err, PIPE_EINVAL, "%s: no training step has sigma / alpha up to ratio_max %g",
@@ -378,7 +248,7 @@ static pipe_status place_table(layout *l, pipe_error *err)
             most * (1.0 + 1e-3)) /* the tables are rounded: 14.615 stands for Stable Diffusion's 14.6146 */
             return pipe_fail(err, PIPE_EINVAL,
                              "%s: grid %s starts at sigma / alpha = %g, the schedule ends at %g",
-                             l->sampler->name, grids[l->c->grid], rho, most);
+                             l->sampler->name, pipei_grid_names[l->c->grid], rho, most);
         l->t[i] = time_at(l, rho);
     }
     return PIPE_OK;
@@ -472,7 +342,7 @@ static pipe_status place(layout *l, pipe_error *err)
             return pipe_fail(err, PIPE_EINVAL,
                              "%s: %s counts training steps, but the schedule %s is continuous; use grid "
                              "linspace, sgm-uniform or uniform",
-                             l->sampler->name, stepped ? grids[l->c->grid] : "extra_point",
+                             l->sampler->name, stepped ? pipei_grid_names[l->c->grid] : "extra_point",
                              l->schedule->name);
         for (size_t i = 0; i < l->n; i++)
             l->t[i] = evenly(first_time(l), last_time(l), i, l->n);
@@ -511,7 +381,7 @@ pipe_status pipe_sampler_grid(pipe_sampler *sampler, pipe_schedule *schedule, do
     layout l = {.c = pipei_object_common(sampler), .sampler = sampler, .schedule = schedule};
     pipe_status status;
 
-    PIPE_TRY(check_unused(sampler, l.c, err));
+    PIPE_TRY(pipei_grid_check_unused(sampler, err));
     PIPE_TRY(pipe_schedule_describe(schedule, &l.info, err));
     l.flow = is_flow(&l);
     status = make(&l, err);

@@ -28,12 +28,14 @@ typedef enum pipei_grid {
 enum { PIPEI_GRID_IN_RATIO, PIPEI_GRID_IN_SIGMA };
 enum { PIPEI_FINAL_ZERO, PIPEI_FINAL_FIRST_STEP, PIPEI_FINAL_NONE };
 
-/* A sampler's parameters that are not its plugin's own (grid.c). */
+/* A sampler's parameters that are not its plugin's own (sampler-params.c). */
 typedef struct pipei_sampler_common {
     int64_t steps, grid, grid_in, final, steps_offset;
     double rho, ratio_min, ratio_max, time_min, beta_a, beta_b, terminal;
     bool whole_steps, extra_point;
     pipe_floats times, ratios;
+    double clip, threshold, threshold_max;
+    bool denoise_last;
 } pipei_sampler_common;
 
 /* What the noise of this batch is keyed by: `sample` is that of its first row, `step` 0. */
@@ -42,5 +44,8 @@ PIPE_INTERNAL pipe_key pipei_sampling_key(const pipe_sampling *s);
  * draw; NULL: it has to be made. */
 PIPE_INTERNAL pipe_tensor *pipei_sampling_supplied(pipe_sampling *s, uint32_t draw);
 PIPE_INTERNAL extern const pipe_param pipei_sampler_params[];
+PIPE_INTERNAL extern const char *const pipei_grid_names[];
+/* Refuses parameters that the grid does not use, unless they have their default. */
+PIPE_INTERNAL pipe_status pipei_grid_check_unused(const pipe_sampler *s, pipe_error *err);
 
 #endif

@@ -1,40 +1,83 @@
 /* Sampling: the loop that all samplers share. */
 #include "core/kinds/kinds.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
-/* Draws of one step: keys are (step, draw); a step has at most this many. */
-enum { DRAWS_PER_STEP = 64 };
+/* Draws of one step: keys are (step, draw); a step has at most this many.  The last one is that of the
+ * known part under a mask. */
+enum { DRAWS_PER_STEP = 64, MASK_DRAW = DRAWS_PER_STEP - 1 };
 
 struct pipei_sampling {
     const pipe_sample_request *request;
     pipe_key noise;
     bool own_schedule; /* the denoiser's own: no translation of levels */
     pipe_denoiser_info info;
+    const pipei_sampler_common *common;
+    pipe_tensor *first_bad; /* [n]: the step behind which a row was first not finite, from 1; 0: none */
 };
 
+/* ---- bounds of the predicted data ---- */
+
+/* Saharia et al. 2022, arXiv:2205.11487, section 2.3: s is a quantile of |x0| per sample (interpolated as
+ * NumPy's), at least 1; x0 is clipped to [-s, s] and divided by s. */
+static pipe_tensor *threshold(const pipei_sampler_common *c, pipe_tensor *x0)
+{
+    const int64_t n = pipe_dim(x0, 0), d = pipe_count(x0) / n;
+    const double place = (1.0 - c->threshold) * (double)(d - 1); /* from the largest on */
+    const int64_t k = (int64_t)floor(place);
+    pipe_tensor *rows = pipe_reshape(x0, PIPE_SHAPE(n, d));
+    pipe_tensor *top = pipe_top_k(pipe_abs(rows), k + 2 < d ? k + 2 : d, NULL);
+    pipe_tensor *s = pipe_slice(top, 1, k, 1, 1);
+
+    if (k + 1 < d)
+        s = pipe_axpby(1.0 - (place - (double)k), s, place - (double)k, pipe_slice(top, 1, k + 1, 1, 1));
+    s = pipe_clamp(s, 1.0, c->threshold_max > 0.0 ? fmax(1.0, c->threshold_max) : (double)FLT_MAX);
+    rows = pipe_div(pipe_maximum(pipe_minimum(rows, s), pipe_neg(s)), s);
+    return pipe_reshape(rows, *pipe_tensor_shape(x0));
+}
+
+static bool bounded(const pipei_sampler_common *c)
+{
+    return c->clip > 0.0 || c->threshold > 0.0;
+}
+
+static pipe_tensor *bound(const pipei_sampler_common *c, pipe_tensor *x0)
+{
+    return c->threshold > 0.0 ? threshold(c, x0) : pipe_clamp(x0, -c->clip, c->clip);
+}
+
 /* ---- what an update rule asks for ---- */
+/* x0 from a network that knows another schedule: it is given the level of equal log-SNR, with x scaled to
+ * its alpha.  x0 does not depend on the schedule. */
+static pipe_tensor *translated_x0(pipe_sampling *s, pipe_tensor *x, const pipe_schedule_point *here)
+{
+    const pipe_denoiser_info *info = &s->internal->info;
+
+    if (!(here->alpha > 0.0))
+        return pipe_poison(
+            s->engine, PIPE_EDOMAIN,
+            "at t = %g alpha is 0: a model of another schedule cannot be asked there; start lower", here->t);
+    const double theirs = pipe_schedule_time_of(info->schedule, log(here->alpha) - log(here->sigma));
+    const pipe_level there = pipe_level_uniform(info->schedule, s->engine, s->n, theirs);
+    return pipe_predict(s->denoiser, pipe_scale(x, there.point.alpha / here->alpha), &there, s->condition,
+                        PIPE_PREDICT_X0);
+}
+
 pipe_tensor *pipe_predict_at(pipe_sampling *s, pipe_tensor *x, double t, pipe_prediction want)
 {
     const pipe_level here = pipe_level_uniform(s->schedule, s->engine, s->n, t);
-    const pipe_denoiser_info *info = &s->internal->info;
+    const pipei_sampler_common *c = s->internal->common;
     pipe_tensor *x0;
 
-    if (s->internal->own_schedule)
+    if (s->internal->own_schedule && !bounded(c))
         return pipe_predict(s->denoiser, x, &here, s->condition, want);
-    /* The network knows another schedule: give it the level of equal log-SNR, with x scaled to its alpha.
-     * x0 does not depend on the schedule. */
-    const double theirs = pipe_schedule_time_of(info->schedule,
-                                                log(here.point.alpha) - log(here.point.sigma));
-    const pipe_level there = pipe_level_uniform(info->schedule, s->engine, s->n, theirs);
-    if (!(here.point.alpha > 0.0))
-        return pipe_poison(
-            s->engine, PIPE_EDOMAIN,
-            "at t = %g alpha is 0: a model of another schedule cannot be asked there; start lower", t);
-    x0 = pipe_predict(s->denoiser, pipe_scale(x, there.point.alpha / here.point.alpha), &there, s->condition,
-                      PIPE_PREDICT_X0);
-    return pipe_convert_prediction(x0, PIPE_PREDICT_X0, want, x, &here, info->sigma_data);
+    x0 = s->internal->own_schedule ? pipe_predict(s->denoiser, x, &here, s->condition, PIPE_PREDICT_X0)
+                                   : translated_x0(s, x, &here.point);
+    if (bounded(c)) /* what follows from x0 is bounded with it: eps, v, ... */
+        x0 = bound(c, x0);
+    return pipe_convert_prediction(x0, PIPE_PREDICT_X0, want, x, &here, s->internal->info.sigma_data);
 }
 
 pipe_tensor *pipe_predict_x0(pipe_sampling *s, pipe_tensor *x)
@@ -69,6 +112,11 @@ pipe_tensor *pipei_sampling_supplied(pipe_sampling *s, uint32_t draw)
 {
     if (draw >= DRAWS_PER_STEP)
         return pipe_poison(s->engine, PIPE_EINVAL, "draw %u of a step; at most %d", draw, DRAWS_PER_STEP);
+    if (s->internal->request->upward)
+        return pipe_poison(
+            s->engine, PIPE_EINVAL,
+            "this sampler draws noise: an inversion needs a deterministic one (ddim with eta 0, "
+            "euler without churn, ...)");
     return s->internal->request->noise ? from_caller(s, draw) : NULL;
 }
 
@@ -96,6 +144,23 @@ static void grid_free(grid *g)
     pipe_free(g->lambda);
 }
 
+static void reverse(double *v, size_t n)
+{
+    for (size_t i = 0; i < n / 2; i++) {
+        const double first = v[i];
+        v[i] = v[n - 1 - i];
+        v[n - 1 - i] = first;
+    }
+}
+
+static void grid_reverse(grid *g, size_t points)
+{
+    reverse(g->t, points);
+    reverse(g->alpha, points);
+    reverse(g->sigma, points);
+    reverse(g->lambda, points);
+}
+
 static pipe_status grid_make(pipe_sampler *sampler, pipe_schedule *schedule, grid *g, size_t *steps,
                              pipe_error *err)
 {
@@ -112,25 +177,131 @@ static pipe_status grid_make(pipe_sampler *sampler, pipe_schedule *schedule, gri
     return PIPE_OK;
 }
 
+/* The part of the grid that is walked: all of it, or what `strength` leaves, or upwards without a clean end.
+ */
+static pipe_status choose_part(const pipe_sample_request *r, grid *g, pipe_sampling *s, pipe_error *err)
+{
+    const double strength = r->strength > 0.0 ? r->strength : 1.0;
+    size_t first = 0;
+
+    if (r->upward) {
+        if (!(g->sigma[s->steps] > 0.0)) /* there eps is not determined: begin one point above */
+            s->steps--;
+        grid_reverse(g, s->steps + 1);
+    }
+    const size_t taken = (size_t)(strength * (double)s->steps + 1e-9);
+    if (taken < 1)
+        return pipe_fail(err, PIPE_EINVAL, "%s: strength %g of %zu steps leaves none: raise it or `steps`",
+                         r->sampler->name, strength, s->steps);
+    if (!r->upward)
+        first = s->steps - taken;
+    s->steps = taken;
+    s->t = g->t + first;
+    s->alpha = g->alpha + first;
+    s->sigma = g->sigma + first;
+    s->lambda = g->lambda + first;
+    return PIPE_OK;
+}
+
+static pipe_status check_rows(const pipe_sample_request *r, const pipe_tensor *x, const char *what,
+                              pipe_error *err)
+{
+    PIPE_TRY(pipe_check(x, err));
+    if (pipe_dim(x, 0) != r->n)
+        return pipe_fail(err, PIPE_ESHAPE, "%s: %lld samples were asked for, but the %s holds %lld",
+                         r->sampler->name, (long long)r->n, what, (long long)pipe_dim(x, 0));
+    return PIPE_OK;
+}
+
+static pipe_status check_request(const pipe_sample_request *r, pipe_error *err)
+{
+    if (r->n < 1)
+        return pipe_fail(err, PIPE_EINVAL, "%s: %lld samples were asked for; at least 1", r->sampler->name,
+                         (long long)r->n);
+    if ((r->upward || r->mask) && !r->image)
+        return pipe_fail(err, PIPE_EINVAL, "%s: %s needs an image", r->sampler->name,
+                         r->upward ? "inversion" : "a mask");
+    if (r->image && r->start)
+        return pipe_fail(err, PIPE_EINVAL, "%s: an image and a start exclude each other", r->sampler->name);
+    if (r->upward && (r->mask || r->sampler->plugin->sampler.stochastic))
+        return pipe_fail(err, PIPE_EINVAL,
+                         r->mask ? "%s: an inversion takes no mask"
+                                 : "%s: an inversion needs a deterministic sampler, not one that draws noise",
+                         r->sampler->name);
+    if (!(r->strength >= 0.0 && r->strength <= 1.0))
+        return pipe_fail(err, PIPE_EINVAL, "%s: strength %g is not within 0 to 1", r->sampler->name,
+                         r->strength);
+    return PIPE_OK;
+}
+
+/* mask (alpha image + sigma z) + (1 - mask) x: the known part at the level of point k. */
+static pipe_tensor *with_known(const pipe_sample_request *r, const pipe_sampling *s, size_t k, pipe_tensor *z,
+                               pipe_tensor *x)
+{
+    pipe_tensor *known = pipe_axpby(s->alpha[k], r->image, s->sigma[k], z);
+    return pipe_add(x, pipe_mul(r->mask, pipe_sub(known, x)));
+}
+
 static pipe_status start(const pipe_sample_request *r, const pipe_denoiser_info *info, pipe_sampling *s,
                          pipe_error *err)
 {
     pipe_shape shape = {.rank = info->sample.rank + 1};
+    pipe_tensor *z;
 
     if (r->start) {
         s->x = r->start;
-        if (pipe_dim(s->x, 0) != r->n)
-            return pipe_fail(err, PIPE_ESHAPE, "%s: %lld samples were asked for, but the start holds %lld",
-                             r->sampler->name, (long long)r->n, (long long)pipe_dim(s->x, 0));
-        return pipe_check(s->x, err);
+        return check_rows(r, s->x, "start", err);
     }
     if (info->sample.rank == 0)
         return pipe_fail(err, PIPE_EINVAL, "%s: the shape of a sample is not known: train the model first",
                          r->denoiser->name);
+    if (r->image)
+        PIPE_TRY(check_rows(r, r->image, "image", err));
+    if (r->upward) { /* the first point is taken for clean: its noise is not known */
+        s->x = pipe_scale(r->image, s->alpha[0]);
+        return pipe_check(s->x, err);
+    }
     shape.dim[0] = r->n;
     memcpy(shape.dim + 1, info->sample.dim, info->sample.rank * sizeof shape.dim[0]);
-    s->x = pipe_scale(pipe_randn(s->engine, shape, s->internal->noise), s->sigma[0]);
+    z = pipe_randn(s->engine, shape, s->internal->noise);
+    s->x = pipe_scale(z, s->sigma[0]);
+    if (r->image && (!r->mask || (r->strength > 0.0 && r->strength < 1.0)))
+        s->x = pipe_axpby(s->alpha[0], r->image, 1.0, s->x);
+    if (r->mask)
+        s->x = with_known(r, s, 0, z, s->x);
     return pipe_check(s->x, err);
+}
+
+/* ---- NaN and infinity: noted on the device, asked for once at the end ---- */
+static void note_bad(pipe_sampling *s)
+{
+    struct pipei_sampling *in = s->internal;
+    pipe_tensor *rows = pipe_reshape(s->x, PIPE_SHAPE(s->n, -1));
+    pipe_tensor *finite = pipe_min(pipe_less_equal(pipe_abs(rows), pipe_constant(s->engine, (double)FLT_MAX)),
+                                   (const int[]){1}, 1, false);
+    pipe_tensor *now = pipe_affine(finite, -(double)(s->i + 1), (double)(s->i + 1));
+
+    pipe_keep(&in->first_bad, in->first_bad ? pipe_where(in->first_bad, in->first_bad, now) : now);
+}
+
+static pipe_status check_finite(const pipe_sample_request *r, pipe_sampling *s, pipe_error *err)
+{
+    PIPE_CLEANUP(pipe_free_ptr) float *step = pipe_alloc_array((size_t)s->n, sizeof *step);
+    int64_t worst = -1;
+
+    if (!s->internal->first_bad) /* samples of no elements */
+        return PIPE_OK;
+    PIPE_TRY(pipe_read_f32(s->internal->first_bad, step, (size_t)s->n, err));
+    for (int64_t k = 0; k < s->n; k++)
+        if (step[k] > 0.0f && (worst < 0 || step[k] < step[worst]))
+            worst = k;
+    if (worst < 0)
+        return PIPE_OK;
+    return pipe_fail(err, PIPE_EDOMAIN,
+                     "%s: step %d of %zu: sample %llu is not finite (NaN or infinite): the model `%s` or the "
+                     "sampler diverged; more steps or a lower guidance scale may help",
+                     r->sampler->name, (int)step[worst], s->steps,
+                     (unsigned long long)(r->first + (uint64_t)worst), r->denoiser->name);
 }
 
 static pipe_status loop(const pipe_sample_request *r, pipe_sampling *s, pipe_tensor **x, pipe_error *err)
@@ -142,9 +313,13 @@ static pipe_status loop(const pipe_sample_request *r, pipe_sampling *s, pipe_ten
         PIPE_TRY(p->sampler.begin(r->sampler->state, s, err));
     for (s->i = 0; s->i < s->steps; s->i++) {
         pipe_status status = p->sampler.step(r->sampler->state, s, err);
+        if (status == PIPE_OK && r->mask)
+            s->x = with_known(r, s, s->i + 1, pipe_sampling_noise(s, MASK_DRAW), s->x);
         if (status == PIPE_OK)
             status = pipe_check(s->x, err);
         if (status == PIPE_OK) {
+            if (pipe_count(s->x) > 0)
+                note_bad(s);
             pipe_keep(x, s->x);
             status = pipe_eval(s->engine, err);
         }
@@ -156,14 +331,21 @@ static pipe_status loop(const pipe_sample_request *r, pipe_sampling *s, pipe_ten
         if (r->progress && !r->progress(r->progress_arg, s->i + 1, s->steps))
             return pipe_fail(err, PIPE_EINTERRUPTED, "stopped at step %zu of %zu", s->i + 1, s->steps);
     }
-    return PIPE_OK;
+    if (s->internal->common->denoise_last && s->sigma[s->steps] > 0.0) {
+        s->x = pipe_predict_at(s, s->x, s->t[s->steps], PIPE_PREDICT_X0);
+        PIPE_TRY(pipe_check(s->x, err));
+        pipe_keep(x, s->x);
+        PIPE_TRY(pipe_eval(s->engine, err));
+    }
+    return check_finite(r, s, err);
 }
 
 pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_error *err)
 {
     const pipe_plugin *p = r->sampler->plugin;
     PIPE_CLEANUP(grid_free) grid g = {0};
-    struct pipei_sampling internal = {.request = r, .noise = r->key};
+    struct pipei_sampling internal = {
+        .request = r, .noise = r->key, .common = pipei_object_common(r->sampler)};
     pipe_tensor *x = NULL;
     pipe_sampling s = {.size = sizeof s,
                        .n = r->n,
@@ -177,19 +359,16 @@ pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_er
         return pipe_fail(err, PIPE_EINVAL,
                          "%s: it is not known what this denoiser predicts: train it first (step `fit`)",
                          r->denoiser->name);
-    if (r->n < 1)
-        return pipe_fail(err, PIPE_EINVAL, "%s: %lld samples were asked for; at least 1", r->sampler->name,
-                         (long long)r->n);
+    PIPE_TRY(check_request(r, err));
+    if (internal.common->clip > 0.0 && internal.common->threshold > 0.0)
+        return pipe_fail(err, PIPE_EINVAL, "%s: `clip` and `threshold` exclude each other", r->sampler->name);
     internal.noise.sample = r->first;
     internal.noise.step = 0;
     s.engine = pipe_context_engine(r->denoiser->ctx);
     s.schedule = r->schedule ? r->schedule : internal.info.schedule;
     internal.own_schedule = s.schedule == internal.info.schedule;
     PIPE_TRY(grid_make(r->sampler, s.schedule, &g, &s.steps, err));
-    s.t = g.t;
-    s.alpha = g.alpha;
-    s.sigma = g.sigma;
-    s.lambda = g.lambda;
+    PIPE_TRY(choose_part(r, &g, &s, err));
     PIPE_TRY(start(r, &internal.info, &s, err));
     status = loop(r, &s, &x, err);
     if (p->sampler.end)
@@ -197,5 +376,6 @@ pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_er
     if (status == PIPE_OK)
         pipe_keep(out, x);
     pipe_keep(&x, NULL);
+    pipe_keep(&internal.first_bad, NULL);
     return status;
 }

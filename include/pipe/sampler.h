@@ -15,7 +15,7 @@ typedef struct pipe_sampling {
     size_t size;
     pipe_engine *engine;
     int64_t n;                      /* samples in this batch */
-    size_t steps, i;                /* now stepping from grid point i to i + 1 */
+    size_t steps, i;                /* now stepping from grid point i to i + 1; in an inversion the points rise */
     const double *t, *alpha, *sigma, *lambda;   /* lambda[steps] is +inf when sigma ends at 0 */
     pipe_tensor *x;                 /* the state; step() replaces it */
     pipe_denoiser *denoiser;
@@ -82,9 +82,20 @@ typedef struct pipe_sample_request {
      *  error of the step.  The start is `start`'s. */
     pipe_tensor *(*noise)(void *arg, size_t step, uint32_t draw);
     void *noise_arg;
+    pipe_tensor *image;             /* clean samples [n, ...] to start from: noised to the first grid point
+                                       (image to image), kept under `mask`, or the beginning of an inversion */
+    double strength;                /* share of the steps that are taken, at the data's end of the grid; 0 or 1:
+                                       all.  `start` is then at the first point of those */
+    pipe_tensor *mask;              /* broadcasts to the samples: 1 where `image` is known and stays, noised anew
+                                       at each point (Lugmayr et al. 2022, arXiv:2201.09865, equation 8) */
+    bool upward;                    /* inversion: from `image` to noise, over the grid in reverse without its
+                                       end at sigma = 0.  PIPE_EINVAL: the sampler draws noise */
 } pipe_sample_request;
 
-/** Runs the loop; *out (kept in the caller's slot) is x at the end, [n, ...]. */
+/** Runs the loop; *out (kept in the caller's slot) is x at the end, [n, ...].
+ *  Errors: those of the grid and of the sampler's step, with its number, and
+ *          PIPE_EDOMAIN  a sample became NaN or infinite: sampler, step and sample
+ *                        are said */
 PIPE_API pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_error *err);
 
 /** The time grid that `steps`, `grid`, ... of a sampler give under a schedule:

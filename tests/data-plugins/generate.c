@@ -2,6 +2,8 @@
 #include "data-plugins/data-test.h"
 
 #include <math.h>
+#include <pipe/io.h>
+#include <stdio.h>
 
 static pipe_object *mixture(const char *const *params)
 {
@@ -145,12 +147,12 @@ Test(generate, a_sample_can_be_made_again_alone)
 typedef struct {
     pipe_schedule *schedule;
 } wrapped;
-static enum { NAN_AT_ONCE, NO_SCHEDULE } how;
+static enum { NAN_AT_ONCE, NO_SCHEDULE, PICTURES } how;
 
 static pipe_status broken_describe(void *self, pipe_denoiser_info *info, pipe_error *err)
 {
     (void)err;
-    info->sample = PIPE_SHAPE(2);
+    info->sample = how == PICTURES ? PIPE_SHAPE(3, 2, 1) : PIPE_SHAPE(2);
     info->predicts = PIPE_PREDICT_X0;
     info->schedule = how == NO_SCHEDULE ? NULL : ((wrapped *)self)->schedule;
     return PIPE_OK;
@@ -166,6 +168,8 @@ static pipe_tensor *broken_predict(void *self, pipe_model *m, pipe_tensor *x, co
     (void)m;
     (void)l;
     (void)c;
+    if (how == PICTURES)
+        return pipe_scale(x, 0.5);
     return pipe_where(pipe_less(x, pipe_constant(e, 0.0)), x, pipe_sqrt(pipe_sub(pipe_constant(e, -1.0), x)));
 }
 
@@ -190,10 +194,152 @@ Test(generate, a_model_that_fails_is_reported)
     OK(pipei_object_create(&broken, "broken", NULL, inputs, 1, test_context("broken", 1), &model, &err));
     check_failure(generate_in(data_context(NULL), model, "sampler.ddim",
                               (const char *const[]){"count", "5", "batch", "2", NULL}, &d, &err),
-                  PIPE_EDOMAIN, &err, "sample |is not finite|nan|guidance scale", "NaN");
+                  PIPE_EDOMAIN, &err,
+                  "sampler.ddim: step 1 of 8: sample |is not finite|`broken`|guidance scale", "NaN");
     how = NO_SCHEDULE;
     check_failure(generate_in(data_context(NULL), model, "sampler.ddim", NULL, &d, &err), PIPE_EINVAL, &err,
                   "`broken` is not trained|fit", "no schedule");
+    pipe_object_unref(model);
+    pipe_object_unref(s);
+}
+
+/* ---- starts, masks, seeds, previews ---- */
+static pipe_status generate_from(pipe_object *denoiser, const char *solver, const char *input,
+                                 pipe_object *of, const char *other, pipe_object *with,
+                                 const char *const *params, pipe_dataset **out, pipe_context *ctx,
+                                 pipe_error *err)
+{
+    pipe_object *sampler = test_object("sampler", solver, (const char *const[]){"steps", "40", NULL}, NULL);
+    const pipei_named_object inputs[] = {{"denoiser", denoiser},
+                                         {"sampler", sampler},
+                                         {input, of},
+                                         {input ? other : NULL, with},
+                                         {NULL, NULL}};
+    const pipe_status status = data_run(ctx, "step", "generate", params, inputs, err);
+
+    if (status == PIPE_OK)
+        *out = pipei_context_yielded(ctx, "samples");
+    pipe_object_unref(sampler);
+    return status;
+}
+
+/* The noise that an inversion finds gives the images again; three samples go through two images in turn. */
+Test(generate, inverts_images_and_starts_from_noise)
+{
+    static const float image[] = {0.5f, -0.25f, -1.0f, 0.75f};
+    static const char *const wide[] = {"means", "[0, 0]", "covariances", "[1]", NULL};
+    pipe_object *model = mixture(wide), *images = data_make(PIPE_SHAPE(2), 2, image, NULL, 0);
+    pipe_dataset *noise = NULL, *back = NULL;
+    pipe_error err = PIPE_ERROR_INIT;
+    float x[6], z[6];
+
+    OK(generate_from(model, "sampler.dpmpp-2m", "images", images, NULL, NULL,
+                     (const char *const[]){"invert", "true", "count", "3", NULL}, &noise, data_context(NULL),
+                     &err));
+    data_x(noise, 0, 3, z);
+    cr_expect(memcmp(z, z + 4, 2 * sizeof *z) == 0, "sample 2 starts from image 0 again");
+    OK(generate_from(model, "sampler.dpmpp-2m", "noise", noise, NULL, NULL,
+                     (const char *const[]){"count", "3", "batch", "2", NULL}, &back, data_context(NULL),
+                     &err));
+    data_x(back, 0, 3, x);
+    for (size_t k = 0; k < 6; k++)
+        cr_expect_float_eq(x[k], image[k % 4], 0.03, "element %zu came back as %g", k, (double)x[k]);
+    pipe_object_unref(images);
+    pipe_object_unref(model);
+}
+
+Test(generate, keeps_what_the_mask_covers)
+{
+    static const float image[] = {4.0f, 0.0f}, mask[] = {1.0f, 0.0f}, wrong[] = {2.0f, 0.0f};
+    pipe_object *model = mixture(four), *images = data_make(PIPE_SHAPE(2), 1, image, NULL, 0),
+                *known = data_make(PIPE_SHAPE(2), 1, mask, NULL, 0),
+                *bad = data_make(PIPE_SHAPE(2), 1, wrong, NULL, 0);
+    pipe_dataset *d = NULL;
+    pipe_error err = PIPE_ERROR_INIT;
+    float x[8];
+
+    OK(generate_from(model, "sampler.ddim", "images", images, "mask", known,
+                     (const char *const[]){"count", "4", NULL}, &d, data_context(NULL), &err));
+    data_x(d, 0, 4, x);
+    for (size_t k = 0; k < 4; k++) { /* of the four components one has x = 4: it is at y = 0 */
+        cr_expect_eq(x[2 * k], 4.0f);
+        cr_expect(fabs((double)x[2 * k + 1]) < 0.6, "sample %zu: y is %g", k, (double)x[2 * k + 1]);
+    }
+    check_failure(generate_from(model, "sampler.ddim", "images", images, "mask", bad, NULL, &d,
+                                data_context(NULL), &err),
+                  PIPE_EDOMAIN, &err, "mask: sample 0|has the value 2|0 (make) to 1 (keep)",
+                  "a mask beyond 1");
+    pipe_object_unref(images);
+    pipe_object_unref(known);
+    pipe_object_unref(bad);
+    pipe_object_unref(model);
+}
+
+Test(generate, a_seed_per_sample_is_that_seed_alone)
+{
+    pipe_object *model = mixture(four);
+    float all[6], one[2];
+
+    data_x(generate(model, "sampler.ddpm", (const char *const[]){"count", "3", "seeds", "[7, 0, 8]", NULL}),
+           0, 3, all);
+    data_x(generate(model, "sampler.ddpm", (const char *const[]){"count", "1", "seed", "8", NULL}), 0, 1,
+           one);
+    cr_expect_arr_eq(one, all + 4, sizeof one);
+    cr_expect_neq(memcmp(all, all + 4, sizeof one), 0);
+    pipe_object_unref(model);
+}
+
+Test(generate, refuses_options_that_contradict_each_other)
+{
+    static const float two[] = {0.0f, 0.0f}, three[] = {0.0f, 0.0f, 0.0f};
+    pipe_object *model = mixture(four), *images = data_make(PIPE_SHAPE(2), 1, two, NULL, 0),
+                *wide = data_make(PIPE_SHAPE(3), 1, three, NULL, 0);
+    const struct {
+        const char *input, *other, *params[7], *message;
+        pipe_object *of;
+    } cases[] = {
+        {NULL, NULL, {"strength", "0.5"}, "`strength` is given|`images` or `noise`", NULL},
+        {NULL, NULL, {"invert", "true"}, "`invert` needs `images`", NULL},
+        {NULL, NULL, {"seeds", "[1, 2]"}, "2 `seeds` for 16 samples|one per sample", NULL},
+        {NULL, NULL, {"seeds", "[1]", "count", "1", "seed", "3"}, "leave `seed` and `index`", NULL},
+        {NULL, NULL, {"preview", "2"}, "`preview` shows pictures", NULL},
+        {"images", NULL, {"strength", "0"}, "`strength` must be above 0", images},
+        {"images", "noise", {NULL}, "`images` and `noise` exclude each other", images},
+        {"images", NULL, {NULL}, "images: samples of|shape [3]|[2]", wide},
+    };
+    pipe_dataset *d = NULL;
+
+    for (size_t k = 0; k < COUNT(cases); k++) {
+        pipe_error err = PIPE_ERROR_INIT;
+        check_failure(generate_from(model, "sampler.ddim", cases[k].input, cases[k].of, cases[k].other,
+                                    images, cases[k].params, &d, data_context(NULL), &err),
+                      cases[k].of == wide ? PIPE_ESHAPE : PIPE_EINVAL, &err, cases[k].message,
+                      cases[k].message);
+    }
+    pipe_object_unref(images);
+    pipe_object_unref(wide);
+    pipe_object_unref(model);
+}
+
+/* Every second of eight steps, of both batches, the last batch padded to four pictures of 3 x 2. */
+Test(generate, writes_previews_as_it_goes)
+{
+    PIPE_CLEANUP(folder_drop) char *folder = folder_make();
+    PIPE_CLEANUP(pipe_array_free_ptr) pipe_array *picture = NULL;
+    pipe_object *s = test_object("schedule", "schedule.cosine", NULL, NULL), *model = NULL;
+    const pipei_named_object inputs[] = {{"schedule", s}};
+    pipe_error err = PIPE_ERROR_INIT;
+    pipe_dataset *d = NULL;
+    char path[4096];
+
+    how = PICTURES;
+    OK(pipei_object_create(&broken, "pictures", NULL, inputs, 1, test_context("pictures", 1), &model, &err));
+    OK(generate_in(data_context(folder), model, "sampler.ddim",
+                   (const char *const[]){"count", "6", "batch", "4", "preview", "2", NULL}, &d, &err));
+    cr_expect_eq(folder_count(folder), 8);
+    snprintf(path, sizeof path, "%s/preview-000004-step-0006.png", folder);
+    OK(pipe_png_read(path, &picture, NULL, &err));
+    cr_expect(picture->shape.dim[0] == 12 && picture->shape.dim[1] == 2 && picture->shape.dim[2] == 1);
     pipe_object_unref(model);
     pipe_object_unref(s);
 }

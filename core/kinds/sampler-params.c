@@ -1,0 +1,149 @@
+/* The parameters that all samplers have: the time grid's and those of the loop. */
+#include "core/kinds/kinds.h"
+#include "core/plugin/param.h"
+
+#include <string.h>
+
+const char *const pipei_grid_names[] = {
+    "uniform", "quadratic",   "linspace",        "leading", "trailing", "sgm-uniform",
+    "log-snr", "exponential", "polyexponential", "karras",  "lu",       "beta",
+    "vp",      "ays-sd15",    "ays-sdxl",        "ays-svd", "custom",   NULL};
+static const char *const quantities[] = {"ratio", "sigma", NULL};
+static const char *const finals[] = {"zero", "first-step", "none", NULL};
+
+const pipe_param pipei_sampler_params[] = {
+    PIPE_INT(pipei_sampler_common, steps, 50, 1, 100000, "steps",
+             "update steps from noise to data; more is slower and closer to the exact solution"),
+    PIPE_CHOICE(pipei_sampler_common, grid, "uniform", pipei_grid_names,
+                "how the steps are spaced. In time: uniform, quadratic (denser near the data), sgm-uniform. "
+                "In training "
+                "steps, as diffusers' timestep_spacing: linspace, leading, trailing. In sigma / alpha: "
+                "log-snr (the same "
+                "as exponential), polyexponential, karras, lu (a power of lambda), beta, vp, ays-sd15, "
+                "ays-sdxl, ays-svd "
+                "(Align Your Steps). custom: the list `times` or `ratios`"),
+    PIPE_FLOAT(
+        pipei_sampler_common, rho, 0.0, 0.0, 100.0, NULL,
+        "exponent of grids karras (7), lu (1) and polyexponential (1), whose own it is at 0; higher puts "
+        "more steps near the data"),
+    PIPE_FLOAT(pipei_sampler_common, ratio_min, 0.0, 0.0, 1e6, NULL,
+               "smallest sigma / alpha before the end; 0: the schedule's first training step, or 0.002 of a "
+               "continuous "
+               "schedule"),
+    PIPE_FLOAT(
+        pipei_sampler_common, ratio_max, 0.0, 0.0, 1e6, NULL,
+        "largest sigma / alpha, where sampling starts; lower skips the noisiest part; 0: the schedule's"),
+    PIPE_CHOICE(
+        pipei_sampler_common, grid_in, "ratio", quantities,
+        "what grids karras, exponential, polyexponential and beta are spaced in: ratio (sigma / alpha), or "
+        "on flow schedules sigma"),
+    PIPE_FLOAT(
+        pipei_sampler_common, time_min, 0.0, 0.0, 1e6, NULL,
+        "last time before the end of grids linspace and sgm-uniform; 0: the schedule's first training step, "
+        "or a thousandth of a continuous schedule"),
+    PIPE_BOOL(pipei_sampler_common, whole_steps, true,
+              "grid linspace takes whole training steps; false: also between them, where sigma / alpha is "
+              "interpolated linearly (diffusers' Euler, Heun and LMS classes)"),
+    PIPE_INT(pipei_sampler_common, steps_offset, 0, 0, 100000, "steps",
+             "added to every training step of grid leading; 1 in many released models"),
+    PIPE_BOOL(pipei_sampler_common, extra_point, false,
+              "grids linspace and leading place one point more and leave out the least noisy one (diffusers' "
+              "multistep classes)"),
+    PIPE_FLOAT(pipei_sampler_common, beta_a, 0.6, 0.01, 100.0, NULL,
+               "first shape parameter of grid beta; lower puts more steps near the data"),
+    PIPE_FLOAT(pipei_sampler_common, beta_b, 0.6, 0.01, 100.0, NULL,
+               "second shape parameter of grid beta; lower puts more steps near the noise"),
+    PIPE_FLOAT(
+        pipei_sampler_common, terminal, 0.0, 0.0, 0.999, NULL,
+        "on flow schedules, grids linspace and sgm-uniform: stretch the grid so that sigma is this at the "
+        "last point before the end; 0: no"),
+    PIPE_CHOICE(
+        pipei_sampler_common, final, "zero", finals,
+        "what is appended to the grid's points: zero (the end of the schedule, clean data), first-step "
+        "(the schedule's first training step), none (the grid's own last point is the end)"),
+    PIPE_FLOATS(pipei_sampler_common, times, "[]", 0.0, 1e6, NULL,
+                "grid custom: falling times from the noisiest to the last"),
+    PIPE_FLOATS(pipei_sampler_common, ratios, "[]", 0.0, 1e6, NULL,
+                "grid custom: falling sigma / alpha from the noisiest to the last; 0 is clean data"),
+    PIPE_FLOAT(
+        pipei_sampler_common, clip, 0.0, 0.0, 1e6, NULL,
+        "bound of the predicted clean data, on either side; lower keeps a diverging model in its range; 0: "
+        "none, as models of latents need"),
+    PIPE_FLOAT(
+        pipei_sampler_common, threshold, 0.0, 0.0, 1.0, NULL,
+        "dynamic thresholding (Saharia et al. 2022): this quantile of the absolute predicted data of a "
+        "sample, where it is above 1, is scaled to 1 and the rest clipped; 0.995 is usual for pictures, 0: "
+        "none"),
+    PIPE_FLOAT(pipei_sampler_common, threshold_max, 0.0, 0.0, 1e6, NULL,
+               "largest value that `threshold` scales to 1; lower clips more and scales less; 0: any"),
+    PIPE_BOOL(
+        pipei_sampler_common, denoise_last, false,
+        "replace the last samples by the clean data predicted from them; for grids that end above noise 0"),
+    PIPE_PARAM_END};
+
+/* ---- which grid uses which parameter ---- */
+#define BIT(grid) (1u << PIPEI_GRID_##grid)
+enum {
+    POWERS = BIT(KARRAS) | BIT(LU) | BIT(POLYEXPONENTIAL),
+    SPACED = POWERS | BIT(LOG_SNR) | BIT(EXPONENTIAL) | BIT(BETA), /* between two values of rho */
+    STEPPED = BIT(LINSPACE) | BIT(LEADING) | BIT(TRAILING),
+    TIMED = BIT(LINSPACE) | BIT(SGM_UNIFORM),
+    ENDED = (1u << PIPEI_GRIDS) - 1u - BIT(UNIFORM) - BIT(QUADRATIC) - BIT(CUSTOM)
+};
+
+static const struct {
+    const char *param;
+    uint32_t grids;
+} users[] = {
+    {"rho", POWERS},
+    {"ratio_min", SPACED},
+    {"ratio_max", SPACED | STEPPED | BIT(UNIFORM) | BIT(QUADRATIC) | BIT(SGM_UNIFORM)},
+    {"grid_in", BIT(KARRAS) | BIT(EXPONENTIAL) | BIT(POLYEXPONENTIAL) | BIT(BETA)},
+    {"time_min", TIMED},
+    {"whole_steps", BIT(LINSPACE)},
+    {"steps_offset", BIT(LEADING)},
+    {"extra_point", BIT(LINSPACE) | BIT(LEADING)},
+    {"beta_a", BIT(BETA)},
+    {"beta_b", BIT(BETA)},
+    {"terminal", TIMED},
+    {"final", ENDED},
+    {"times", BIT(CUSTOM)},
+    {"ratios", BIT(CUSTOM)},
+};
+
+static bool has_default(const pipe_sampler *s, const char *param)
+{
+    const size_t rows = pipei_param_rows(s->plugin);
+    size_t k = 0;
+
+    while (k < rows && strcmp(pipei_param_row(s->plugin, k)->name, param) != 0)
+        k++;
+    if (k == rows || !s->given[k])
+        return true;
+    const pipe_param *row = pipei_param_row(s->plugin, k);
+    pipe_arena *a = pipe_arena_new();
+    const bool same = strcmp(pipei_param_canonical(row, s->given[k], a),
+                             pipei_param_canonical(row, NULL, a)) == 0;
+    pipe_arena_free(a);
+    return same;
+}
+
+/* A parameter that would do nothing is refused, unless it has its default: the resolved
+ * pipeline of a run writes out all of them. */
+pipe_status pipei_grid_check_unused(const pipe_sampler *s, pipe_error *err)
+{
+    const pipei_sampler_common *c = pipei_object_common(s);
+    PIPE_CLEANUP(pipe_text_free) pipe_text names = {0};
+
+    for (size_t u = 0; u < sizeof users / sizeof users[0]; u++) {
+        if ((users[u].grids & (1u << c->grid)) || has_default(s, users[u].param))
+            continue;
+        for (size_t g = 0; g < PIPEI_GRIDS; g++)
+            if (users[u].grids & (1u << g))
+                pipe_text_addf(&names, "%s%s", names.length ? ", " : "", pipei_grid_names[g]);
+        return pipe_fail(err, PIPE_EINVAL,
+                         "%s: `%s` is given, but `grid: %s` does not use it; it belongs to %s", s->name,
+                         users[u].param, pipei_grid_names[c->grid], names.data);
+    }
+    return PIPE_OK;
+}
