@@ -39,12 +39,15 @@ typedef struct taps {
     int64_t kw, groups;
 } taps;
 
+/* Everything but the tile is a run-time argument: all convolutions share few kernels. */
 static const char taps_text[] =
     "kernel __attribute__((reqd_work_group_size(1, 1, 1)))\n"
     "void conv(PIPE_BUF(float, in), PIPE_BUF(float, packed), PIPE_BUF(float, out), const int pixels, const int chunk,\n"
-    "          const int gh, const int gw, const int h, const int w, const int ci, const int n_k,\n"
-    "          const int oh, const int ow, const int co, const int group_cols, const int panels, const int panel_step,\n"
-    "          const int dy0, const int dx0, const int ory, const int orx, const int zero_at)\n"
+    "          const int gh, const int gw, const int h, const int w, const int ci, const int n_k, const int is_y,\n"
+    "          const int is_x, const int out_image, const int out_row, const int out_pixel, const int out_first,\n"
+    "          const int group_cols, const int panels, const int panel_step, const int panel_size, const int zero_at,\n"
+    "          const int taps_y, const int taps_x, const int dy0, const int dx0, const int ddy, const int ddx,\n"
+    "          const int w_first, const int w_y, const int w_x, const int b_step)\n"
     "{\n"
     "    PIPE_BIND(float, in); PIPE_BIND(float, packed); PIPE_BIND(float, out);\n"
     "    global const float *zero = packed + zero_at;\n"
@@ -54,36 +57,96 @@ static const char taps_text[] =
     "    global const float *image = in + group * n_k;\n"
     "    float tile[$SIZE];\n"
     "    for (int panel = p0; panel < p1; panel++) {\n"
-    "        global const float *weights = packed + ((size_t)group * panels + panel) * $ALLTAPS * n_k * $COLUMNS;\n"
+    "        global const float *weights = packed + ((size_t)group * panels + panel) * panel_size + w_first;\n"
     "        const int cols = min($COLUMNS, group_cols - panel * $COLUMNS);\n"
     "        int xx = m0 % gw, yy = m0 / gw % gh, nn = m0 / gw / gh;\n"
     "        for (int m = m0; m < m1; m += $ROWS) {\n"
     "            int sx = xx, sy = yy, sn = nn;\n"
     "$PLACE"
     "$ZERO"
-    "            for (int jy = 0; jy < $TAPSY; jy++)\n"
-    "                for (int jx = 0; jx < $TAPSX; jx++) {\n"
-    "                    const int dy = dy0 + jy * $DDY, dx = dx0 + jx * $DDX;\n"
+    "            for (int jy = 0; jy < taps_y; jy++)\n"
+    "                for (int jx = 0; jx < taps_x; jx++) {\n"
+    "                    const int dy = dy0 + jy * ddy, dx = dx0 + jx * ddx;\n"
     "                    const int d = (dy * w + dx) * ci;\n"
-    "                    global const float *b = weights + (size_t)(($WY + jy * $WSY) * $KW + $WX + jx * $WSX) * n_k * $COLUMNS;\n"
+    "                    global const float *b = weights + jy * w_y + jx * w_x;\n"
     "$POINT"
-    "                    for (int k = 0; k < n_k; k++) {\n"
+    "                    for (int k = 0; k < n_k; k += $KSTEP) {\n"
     "$STEP"
-    "                        b += $COLUMNS;\n"
+    "                        b += $BSTEP;\n"
     "                    }\n"
     "                }\n"
     "$SPILL"
     "            const int rows = min($ROWS, m1 - m);\n"
     "            #pragma nounroll\n"
     "            for (int i = 0; i < rows; i++) {\n"
-    "                const size_t o = (((size_t)sn * oh + sy * $OSY + ory) * ow + sx * $OSX + orx) * co +\n"
-    "                                 group * group_cols + panel * $COLUMNS;\n"
+    "                const size_t o = (size_t)sn * out_image + (size_t)sy * out_row + (size_t)sx * out_pixel +\n"
+    "                                 out_first + group * group_cols + panel * $COLUMNS;\n"
     "$OUT"
     "                if (++sx == gw) { sx = 0; if (++sy == gh) { sy = 0; sn++; } }\n"
     "            }\n"
     "        }\n"
     "    }\n"
     "}\n";
+
+/* Where a pixel has fewer results than a vector lanes, the lanes run over the input's
+ * channels instead and are summed at the end: one sum per pixel and result. */
+enum { NARROW_COLUMNS = 4, NARROW_ROWS = 8 };
+
+static bool is_narrow(const pipe_device_profile *p, int64_t cols, int64_t k)
+{
+    const int64_t width = pipei_tile_choose(p, 1).width;
+    return cols <= NARROW_COLUMNS && 2 * cols <= width && k % width == 0;
+}
+
+static const char sum_text[] =
+    "static float sum_lanes(const float$WIDTH v)\n"
+    "{\n"
+    "$HALVES"
+    "    return a.x + a.y;\n"
+    "}\n";
+static const char halves_16[] =
+    "    const float8 c = v.lo + v.hi; const float4 b = c.lo + c.hi; const float2 a = b.lo + b.hi;\n";
+static const char halves_8[] = "    const float4 b = v.lo + v.hi; const float2 a = b.lo + b.hi;\n";
+static const char halves_4[] = "    const float2 a = v.lo + v.hi;\n";
+
+typedef struct narrow {
+    pipe_text zero, step, spill, out;
+} narrow;
+
+static void narrow_free(narrow *n)
+{
+    pipe_text_free(&n->zero);
+    pipe_text_free(&n->step);
+    pipe_text_free(&n->spill);
+    pipe_text_free(&n->out);
+}
+
+/* The words of taps_text. */
+static void narrow_words(pipei_tile_words *w, narrow *n, pipei_tile t)
+{
+    pipe_text_addf(&n->out, "for (int j = 0; j < cols; j++)\n"
+                            "    out[o + j] = PIPE_EPILOGUE1(tile[i * %u + j], o + j);\n", t.columns);
+    for (uint32_t j = 0; j < t.columns; j++)
+        pipe_text_addf(&n->step, "const float%u b%u = vload%u(%u, b);\n", t.width, j, t.width, j);
+    for (uint32_t i = 0; i < t.rows; i++) {
+        pipe_text_addf(&n->step, "{ const float%u v = vload%u(0, a%u + k);", t.width, t.width, i);
+        for (uint32_t j = 0; j < t.columns; j++) {
+            pipe_text_addf(&n->zero, "float%u c%u_%u = (float%u)(0.0f);\n", t.width, i, j, t.width);
+            pipe_text_addf(&n->step, " c%u_%u = fma(v, b%u, c%u_%u);", i, j, j, i, j);
+            pipe_text_addf(&n->spill, "tile[%u] = sum_lanes(c%u_%u);\n", i * t.columns + j, i, j);
+        }
+        pipe_text_add(&n->step, " }\n");
+    }
+    pipei_tile_words_text(w, "ZERO", n->zero.data);
+    pipei_tile_words_text(w, "STEP", n->step.data);
+    pipei_tile_words_text(w, "SPILL", n->spill.data);
+    pipei_tile_words_text(w, "OUT", n->out.data);
+    pipei_tile_words_number(w, "ROWS", t.rows);
+    pipei_tile_words_number(w, "COLUMNS", t.columns);
+    pipei_tile_words_number(w, "SIZE", t.rows * t.columns);
+    pipei_tile_words_number(w, "KSTEP", t.width);
+    pipei_tile_words_text(w, "BSTEP", "b_step");
+}
 
 static int64_t pick_chunk(const pipe_device_profile *p, int64_t pixels, int64_t rows, int64_t others)
 {
@@ -93,45 +156,86 @@ static int64_t pick_chunk(const pipe_device_profile *p, int64_t pixels, int64_t 
     return pipei_max(1, pipei_min(48, tiles / wanted)) * rows;
 }
 
-static void lower_taps(pipe_lowering *l, const taps *t, pipei_tile tile, uint32_t packed, int64_t zero_at,
-                       int64_t all_taps)
+/* Packed weights, and how the kernel walks through them. */
+typedef struct weights {
+    pipei_tile tile;
+    bool narrow;
+    uint32_t scratch;
+    int64_t zero_at, panel_size, tap_step;
+    int64_t b_step;              /* narrow: from one vector of channels to the next */
+} weights;
+
+/* `how`: k as the channels that are summed, n as those of the result. */
+static weights pack_weights(pipe_lowering *l, pipei_pack how)
 {
     const pipe_device_profile *p = pipe_lower_profile(l);
-    const int64_t pixels = t->n * t->gh * t->gw;
-    if (pixels == 0)
-        return;
-    pipe_text place = {0}, point = {0}, s = {0};
+    weights w = {.tile = pipei_tile_choose(p, how.n), .narrow = is_narrow(p, how.n, how.k)};
+    pipei_tile tile = w.tile;
+    w.panel_size = how.taps * how.k * tile.columns;
+    w.tap_step = how.k * tile.columns;
+    w.b_step = tile.columns;
+    if (w.narrow) {
+        const uint32_t width = tile.width, n = (uint32_t)how.n;
+        w.tile = (pipei_tile){.rows = NARROW_ROWS, .vectors = n, .width = width, .columns = n};
+        w.panel_size = how.taps * how.k * n;
+        w.tap_step = n * width;
+        w.b_step = how.taps * n * width;
+        tile = (pipei_tile){.rows = 1, .vectors = 1, .width = width, .columns = width};
+        const pipei_pack turned = {
+            .batch = how.batch, .taps = how.taps, .k = how.n, .n = how.k, .batch_stride = how.batch_stride,
+            .tap_stride = how.tap_stride, .k_stride = how.n_stride, .n_stride = how.k_stride};
+        how = turned;
+    }
+    w.zero_at = pipei_pack_count(&how, tile);
+    w.scratch = pipei_lower_pack(l, &how, tile, 1);
+    return w;
+}
+
+static void emit_taps(pipe_text *s, const weights *of)
+{
+    const pipei_tile tile = of->tile;
+    pipe_text place = {0}, point = {0};
     for (uint32_t i = 0; i < tile.rows; i++) {
         pipe_text_addf(&place,
-                       "            const int y%u = yy * %d, x%u = xx * %d;\n"
+                       "            const int y%u = yy * is_y, x%u = xx * is_x;\n"
                        "            const long at%u = (((long)nn * h + y%u) * w + x%u) * ci;\n"
                        "            if (m + %u < m1 && ++xx == gw) { xx = 0; if (++yy == gh) { yy = 0; nn++; } }\n",
-                       i, (int)t->is[0], i, (int)t->is[1], i, i, i, i + 1);
+                       i, i, i, i, i, i + 1);
         pipe_text_addf(&point,
                        "                    global const float *a%u = (uint)(y%u + dy) < (uint)h && "
                        "(uint)(x%u + dx) < (uint)w ? image + (at%u + d) : zero;\n",
                        i, i, i, i);
     }
-    pipei_tile_words w;
-    pipei_tile_words_make(&w, tile, "a%u[k]");
+    pipei_tile_words w = {0};
+    narrow n = {0};
+    if (of->narrow) {
+        narrow_words(&w, &n, tile);
+        const char *halves = tile.width == 16 ? halves_16 : tile.width == 8 ? halves_8 : halves_4;
+        pipei_emit(s, sum_text, (const pipei_word[]){
+            {.name = "WIDTH", .number = tile.width}, {.name = "HALVES", .text = halves}, {0}});
+    } else {
+        pipei_tile_words_make(&w, tile, "a%u[k]");
+        pipei_tile_words_number(&w, "KSTEP", 1);
+        pipei_tile_words_number(&w, "BSTEP", tile.columns);
+    }
     pipei_tile_words_text(&w, "PLACE", place.data);
     pipei_tile_words_text(&w, "POINT", point.data);
-    pipei_tile_words_number(&w, "ALLTAPS", all_taps);
-    pipei_tile_words_number(&w, "TAPSY", t->taps[0]);
-    pipei_tile_words_number(&w, "TAPSX", t->taps[1]);
-    pipei_tile_words_number(&w, "DDY", t->dd[0]);
-    pipei_tile_words_number(&w, "DDX", t->dd[1]);
-    pipei_tile_words_number(&w, "WY", t->w0[0]);
-    pipei_tile_words_number(&w, "WX", t->w0[1]);
-    pipei_tile_words_number(&w, "WSY", t->ws[0]);
-    pipei_tile_words_number(&w, "WSX", t->ws[1]);
-    pipei_tile_words_number(&w, "KW", t->kw);
-    pipei_tile_words_number(&w, "OSY", t->os[0]);
-    pipei_tile_words_number(&w, "OSX", t->os[1]);
-    pipei_emit(&s, taps_text, w.word);
+    pipei_emit(s, taps_text, w.word);
     pipei_tile_words_free(&w);
+    narrow_free(&n);
     pipe_text_free(&place);
     pipe_text_free(&point);
+}
+
+static void lower_taps(pipe_lowering *l, const taps *t, const weights *w)
+{
+    const pipe_device_profile *p = pipe_lower_profile(l);
+    const int64_t pixels = t->n * t->gh * t->gw;
+    if (pixels == 0)
+        return;
+    const pipei_tile tile = w->tile;
+    pipe_text s = {0};
+    emit_taps(&s, w);
 
     const int64_t panels = pipei_ceil_div(t->cols, tile.columns);
     const int64_t tiles = pipei_ceil_div(pixels, tile.rows);
@@ -143,10 +247,14 @@ static void lower_taps(pipe_lowering *l, const taps *t, pipei_tile tile, uint32_
         .global = {(size_t)pipei_ceil_div(pixels, chunk), (size_t)pipei_ceil_div(panels, panel_step), (size_t)t->groups},
     };
     pipei_launch_buffer(&launch, PIPE_ARG_INPUT, 0);
-    pipei_launch_buffer(&launch, PIPE_ARG_SCRATCH, packed);
+    pipei_launch_buffer(&launch, PIPE_ARG_SCRATCH, w->scratch);
     pipei_launch_buffer(&launch, PIPE_ARG_OUTPUT, 0);
-    const int64_t ints[] = {pixels, chunk, t->gh, t->gw, t->h, t->w, t->ci, t->k, t->oh, t->ow, t->co, t->cols,
-                            panels, panel_step, t->d0[0], t->d0[1], t->or[0], t->or[1], zero_at};
+    const int64_t ints[] = {
+        pixels, chunk, t->gh, t->gw, t->h, t->w, t->ci, t->k, t->is[0], t->is[1],
+        t->oh * t->ow * t->co, t->os[0] * t->ow * t->co, t->os[1] * t->co, (t->or[0] * t->ow + t->or[1]) * t->co,
+        t->cols, panels, panel_step, w->panel_size, w->zero_at, t->taps[0], t->taps[1], t->d0[0], t->d0[1], t->dd[0],
+        t->dd[1], (t->w0[0] * t->kw + t->w0[1]) * w->tap_step, t->ws[0] * t->kw * w->tap_step, t->ws[1] * w->tap_step,
+        w->b_step};
     for (size_t i = 0; i < sizeof(ints) / sizeof(ints[0]); i++)
         pipei_launch_int(&launch, ints[i]);
     pipei_launch_add(l, &launch, &s);
@@ -154,12 +262,9 @@ static void lower_taps(pipe_lowering *l, const taps *t, pipei_tile tile, uint32_
 
 static void lower_forward(pipe_lowering *l, const pipei_conv_geometry *g)
 {
-    const pipei_tile tile = pipei_tile_choose(pipe_lower_profile(l), g->cog);
-    const pipei_pack pack = {
+    const weights w = pack_weights(l, (pipei_pack){
         .batch = g->groups, .taps = g->kh * g->kw, .k = g->cig, .n = g->cog,
-        .batch_stride = g->cog, .tap_stride = g->cig * g->co, .k_stride = g->co, .n_stride = 1,
-    };
-    const uint32_t packed = pipei_lower_pack(l, &pack, tile, 1);
+        .batch_stride = g->cog, .tap_stride = g->cig * g->co, .k_stride = g->co, .n_stride = 1});
     const taps t = {
         .n = g->n, .h = g->h, .w = g->w, .ci = g->ci, .k = g->cig,
         .oh = g->oh, .ow = g->ow, .co = g->co, .cols = g->cog, .gh = g->oh, .gw = g->ow,
@@ -167,7 +272,7 @@ static void lower_forward(pipe_lowering *l, const pipei_conv_geometry *g)
         .taps = {g->kh, g->kw}, .d0 = {-g->pad[0], -g->pad[2]}, .dd = {g->dilation[0], g->dilation[1]},
         .ws = {1, 1}, .kw = g->kw, .groups = g->groups,
     };
-    lower_taps(l, &t, tile, packed, pipei_pack_count(&pack, tile), pack.taps);
+    lower_taps(l, &t, &w);
 }
 
 /* One axis of the input gradient: which taps reach input positions congruent to r
@@ -199,12 +304,9 @@ static void reach(const pipei_conv_geometry *g, int axis, int64_t r, taps *t)
 
 static void lower_transpose(pipe_lowering *l, const pipei_conv_geometry *g)
 {
-    const pipei_tile tile = pipei_tile_choose(pipe_lower_profile(l), g->cig);
-    const pipei_pack pack = {
+    const weights w = pack_weights(l, (pipei_pack){
         .batch = g->groups, .taps = g->kh * g->kw, .k = g->cog, .n = g->cig,
-        .batch_stride = g->cog, .tap_stride = g->cig * g->co, .k_stride = 1, .n_stride = g->co,
-    };
-    const uint32_t packed = pipei_lower_pack(l, &pack, tile, 1);
+        .batch_stride = g->cog, .tap_stride = g->cig * g->co, .k_stride = 1, .n_stride = g->co});
     for (int64_t ry = 0; ry < pipei_min(g->stride[0], g->h); ry++)
         for (int64_t rx = 0; rx < pipei_min(g->stride[1], g->w); rx++) {
             taps t = {
@@ -215,7 +317,7 @@ static void lower_transpose(pipe_lowering *l, const pipei_conv_geometry *g)
             };
             reach(g, 0, ry, &t);
             reach(g, 1, rx, &t);
-            lower_taps(l, &t, tile, packed, pipei_pack_count(&pack, tile), pack.taps);
+            lower_taps(l, &t, &w);
         }
 }
 

@@ -188,7 +188,7 @@ uint32_t pipei_lower_pack(pipe_lowering *l, const pipei_pack *p, pipei_tile t, u
         "            zero[k] = 0.0f;\n"
         "    }\n"
         "}\n";
-    const int64_t zero = p->no_zero_row ? 0 : p->k;
+    const int64_t zero = p->no_zero_row ? 0 : pipei_max(p->k, p->n);
     const uint32_t scratch = pipe_lower_scratch(l, (size_t)(pipei_pack_count(p, t) + zero));
     const pipei_word words[] = {{.name = "COLUMNS", .number = t.columns}, {.name = "WIDTH", .number = t.width}, {0}};
     pipe_text s = {0};

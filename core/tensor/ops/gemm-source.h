@@ -48,7 +48,7 @@ PIPE_INTERNAL void pipei_tile_words_free(pipei_tile_words *w);
 
 /* ---- packing ---- */
 /* A [batch, taps, k, n] operand into panels of tile.columns columns:
- * [batch][panel][tap][k][columns], columns past n zero, and one row of k zeros
+ * [batch][panel][tap][k][columns], columns past n zero, and one row of max(k, n) zeros
  * behind everything (what taps outside an image read).  Element (batch, tap, k,
  * n) is read at batch * batch_stride + tap * tap_stride + k * k_stride + n * n_stride. */
 typedef struct pipei_pack {

@@ -96,7 +96,8 @@ static const char access_text[] =
  * with the channels and may overlap the one before. */
 static const char patch_text[] =
     "static __attribute__((noinline)) void $NAME(global const float *image, const int pixel,\n"
-    "    const int y, const int x, const int h, const int w, const int n_c, global const float *zero, global float *v, const int step)\n"
+    "    const int y, const int x, const int h, const int w, const int n_c, global const float *zero,\n"
+    "    global float *v, const int step)\n"
     "{\n"
     "    global const float *p[$SIDE * $SIDE];\n"
     "    for (int i = 0; i < $SIDE; i++)\n"
@@ -115,8 +116,8 @@ static const char patch_text[] =
 static const char weights_text[] =
     "kernel __attribute__((reqd_work_group_size(1, 1, 1)))\n"
     "void winograd_weights(PIPE_BUF(float, w), PIPE_BUF(float, packed), const int n_k, const int n_n,\n"
-    "                      const int first, const int tap_stride, const int k_stride, const int n_stride, const int step,\n"
-    "                      const int n_zero)\n"
+    "                      const int first, const int tap_stride, const int k_stride, const int n_stride,\n"
+    "                      const int step, const int n_zero)\n"
     "{\n"
     "    PIPE_BIND(float, w); PIPE_BIND(float, packed);\n"
     "    const int panel = (int)get_group_id(1), panels = (int)get_num_groups(1);\n"
@@ -233,8 +234,9 @@ static const char grad_text[] =
     "void winograd_grad(PIPE_BUF(float, vx), PIPE_BUF(float, vy), PIPE_BUF(float, work), PIPE_BUF(float, part),\n"
     "                   PIPE_BUF(float, slots), const int tiles, const int share, const int block, const int tiles_y,\n"
     "                   const int tiles_x, const int h, const int w, const int ci, const int oh, const int ow,\n"
-    "                   const int co, const int pad_y, const int pad_x, const int rows, const int cols, const int row_stride,\n"
-    "                   const int step_v, const int step_u, const int step_m, const int n_work, const int n_slots)\n"
+    "                   const int co, const int pad_y, const int pad_x, const int rows, const int cols,\n"
+    "                   const int row_stride, const int step_v, const int step_u, const int step_m, const int n_work,\n"
+    "                   const int n_slots)\n"
     "{\n"
     "    PIPE_BIND(float, vx); PIPE_BIND(float, vy); PIPE_BIND(float, work); PIPE_BIND(float, part);\n"
     "    PIPE_BIND(float, slots);\n"
