@@ -94,7 +94,8 @@ static const char cpu_text[] =
     "{\n"
     "    PIPE_BIND(float, q); PIPE_BIND(float, keys); PIPE_BIND(float, vals); PIPE_BIND(float, g);\n"
     "    PIPE_BIND(float, out); PIPE_BIND(float, room); $MASKBIND\n"
-    "    const int skp = (sk + $PAD - 1) / $PAD * $PAD, sqp = (sq + $BLOCK - 1) / $BLOCK * $BLOCK;\n"
+    "    const int skc = (sk + $COLUMNS - 1) / $COLUMNS * $COLUMNS, skp = max(skc, (sk + $ROWS - 1) / $ROWS * $ROWS);\n"
+    "    const int sqp = (sq + $BLOCK - 1) / $BLOCK * $BLOCK;\n"
     "    const int stride = heads * $D;\n"
     "    const size_t nq = (size_t)batches * sq * stride, nk = (size_t)batches * sk * stride;\n"
     "    global float *kt = room + (size_t)get_group_id(0) * ((size_t)skp * (2 * $D + 3 * $DP + 2 * $BLOCK) +\n"
@@ -112,7 +113,7 @@ static const char cpu_text[] =
     "                const float x = in ? keys[at_k + (size_t)j * stride + e] : 0.0f;\n"
     "                const float y = in ? vals[at_k + (size_t)j * stride + e] : 0.0f;\n"
     "                const size_t panel = (size_t)(j / $COLUMNS) * $D * $COLUMNS + e * $COLUMNS + j % $COLUMNS;\n"
-    "                if (e < $D) { kt[panel] = x; vt[panel] = y; }\n"
+    "                if (e < $D && j < skc) { kt[panel] = x; vt[panel] = y; }\n"
     "                kp[(size_t)j * $DP + e] = x;\n"
     "                dk[(size_t)j * $DP + e] = 0.0f;\n"
     "                dv[(size_t)j * $DP + e] = 0.0f;\n"
@@ -125,7 +126,7 @@ static const char cpu_text[] =
     "            }\n"
     "        for (int i0 = 0; i0 < sq; i0 += $BLOCK) {\n"
     "            const int i1 = min(i0 + $BLOCK, sq), last = $LAST;\n"
-    "            const int np = (last + $PAD - 1) / $PAD * $PAD;\n"
+    "            const int np = (last + $COLUMNS - 1) / $COLUMNS * $COLUMNS, nt = (last + $ROWS - 1) / $ROWS * $ROWS;\n"
     "            for (int i = i0; i < i1; i += $ROWS) {\n"
     "$SCORES"
     "                #pragma nounroll\n"
@@ -137,6 +138,8 @@ static const char cpu_text[] =
     "$ADDMASK"
     "                    for (int j = seen; j < np; j++)\n"
     "                        pr[j] = -INFINITY;\n"
+    "                    for (int j = np; j < nt; j++)\n"          /* the last tile of keys reaches there */
+    "                        pr[j] = dr[j] = 0.0f;\n"
     "                    if (seen == 0) {\n"                     /* below the last query: nothing */
     "                        for (int j = 0; j < np; j++)\n"
     "                            pr[j] = dr[j] = 0.0f;\n"
@@ -174,7 +177,7 @@ static const char cpu_text[] =
     "$QUERIES"
     "            }\n"
     "            const int filled = (i1 - i0 + $ROWS - 1) / $ROWS * $ROWS;\n"
-    "            for (int j = 0; j < np; j += $ROWS) {\n"
+    "            for (int j = 0; j < nt; j += $ROWS) {\n"
     "$KEYS"
     "            }\n"
     "        }\n"
@@ -249,11 +252,8 @@ static void lower_cpu(pipe_lowering *l, const pipei_attention *g)
     const pipei_tile tile = pipei_tile_choose(p, INT64_MAX);
     const int64_t dp = pipei_ceil_div(g->d, tile.width) * tile.width;
     /* Queries per block: a multiple of the tile's rows, so that dK and dV amortise
-     * loading their accumulators.  Keys are padded to whole panels and whole tiles. */
+     * loading their accumulators.  Keys have room for whole panels and for whole tiles. */
     const int64_t block = 4 * tile.rows;
-    int64_t pad = tile.columns;
-    while (pad % tile.rows != 0)
-        pad += tile.columns;
 
     pipe_text scores = {0}, queries = {0}, keys = {0}, mask = {0}, exp_ = {0}, s = {0};
     char row[32];
@@ -297,7 +297,6 @@ static void lower_cpu(pipe_lowering *l, const pipei_attention *g)
     pipei_tile_words_number(&w, "D", g->d);
     pipei_tile_words_number(&w, "DP", dp);
     pipei_tile_words_number(&w, "BLOCK", block);
-    pipei_tile_words_number(&w, "PAD", pad);
     pipei_emit(&s, cpu_text, w.word);
     pipei_tile_words_free(&w);
     pipe_text *const texts[] = {&scores, &queries, &keys, &mask, &exp_};
@@ -306,7 +305,9 @@ static void lower_cpu(pipe_lowering *l, const pipei_attention *g)
 
     const int64_t pairs = g->b * g->heads, cores = (int64_t)pipei_max(1, p->compute_units);
     const int64_t share = pipei_ceil_div(pairs, pipei_min(pairs, 16 * cores)), items = pipei_ceil_div(pairs, share);
-    const int64_t skp = pipei_ceil_div(g->sk, pad) * pad, sqp = pipei_ceil_div(g->sq, block) * block;
+    const int64_t skp = pipei_max(pipei_ceil_div(g->sk, tile.columns) * tile.columns,
+                                  pipei_ceil_div(g->sk, tile.rows) * tile.rows);
+    const int64_t sqp = pipei_ceil_div(g->sq, block) * block;
     const uint32_t room =
         pipe_lower_scratch(l, (size_t)(items * (skp * (2 * g->d + 3 * dp + 2 * block) + sqp * 2 * dp)));
     pipe_launch launch = {.kernel = "attention_grad", .dims = 1, .local = {1}, .global = {(size_t)items}};
