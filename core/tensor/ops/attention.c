@@ -89,6 +89,50 @@ static void reference(const pipe_reference *r)
 }
 
 /* ---- CPU ---- */
+static const char helpers_text[] =
+    "static void zeros(global float *to, const int n)\n"
+    "{\n"
+    "    for (int k = 0; k < n; k += $WIDTH)\n"
+    "        vstore$WIDTH(($V)(0.0f), 0, to + k);\n"
+    "}\n"
+    "static void lines(global const float *from, const int apart, const int n, global float *to, const int to_apart)\n"
+    "{\n"
+    "    for (int j = 0; j < n; j++, from += apart, to += to_apart) {\n"
+    "        int e = 0;\n"
+    "        for (; e + $WIDTH <= $D; e += $WIDTH)\n"
+    "            vstore$WIDTH(vload$WIDTH(0, from + e), 0, to + e);\n"
+    "        for (; e < $D; e++)\n"
+    "            to[e] = from[e];\n"
+    "    }\n"
+    "}\n"
+    "static void panels(global const float *from, const int apart, const int n, global float *to)\n"
+    "{\n"
+    "    for (int j0 = 0; j0 < n; j0 += $COLUMNS)\n"
+    "        for (int e = 0; e < $D; e++, to += $COLUMNS)\n"
+    "            for (int j = 0; j < $COLUMNS; j++)\n"
+    "                to[j] = j0 + j < n ? from[(size_t)(j0 + j) * apart + e] : 0.0f;\n"
+    "}\n";
+/* By halves: a chain over the lanes would take as long as the exponentials of a row. */
+static void add_fold(pipe_text *s, const char *name, bool max, uint32_t width)
+{
+    pipe_text_addf(s, "static float %s(const float%u v%u)\n{\n", name, width, width);
+    for (uint32_t half = width / 2; half >= 1; half /= 2) {
+        pipe_text_add(s, half > 1 ? "    const float" : "    return ");
+        if (half > 1)
+            pipe_text_addf(s, "%u v%u = ", half, half);
+        pipe_text_addf(s, "%sv%u.%s%sv%u.%s%s;\n", max ? "max(" : "", 2 * half, half > 1 ? "lo" : "x",
+                       max ? ", " : " + ", 2 * half, half > 1 ? "hi" : "y", max ? ")" : "");
+    }
+    pipe_text_add(s, "}\n");
+}
+
+void pipei_attention_helpers(pipe_text *s, const pipei_tile_words *w, uint32_t width)
+{
+    add_fold(s, "sum_lanes", false, width);
+    add_fold(s, "max_lanes", true, width);
+    pipei_emit(s, helpers_text, w->word);
+}
+
 static const char cpu_text[] =
     "kernel __attribute__((reqd_work_group_size(1, 1, 1)))\n"
     "void attention(PIPE_BUF(float, q), PIPE_BUF(float, keys), PIPE_BUF(float, vals), $MASKARG PIPE_BUF(float, out),\n"
@@ -107,13 +151,9 @@ static const char cpu_text[] =
     "            packed = pair;\n"
     "            global const float *pk = keys + ((size_t)batch * sk * heads + head) * $D;\n"
     "            global const float *pv = vals + ((size_t)batch * sk * heads + head) * $D;\n"
-    "            for (int j = 0; j < skp; j++) {\n"
-    "                global float *to = kt + (size_t)(j / $COLUMNS) * $D * $COLUMNS + j % $COLUMNS;\n"
-    "                for (int e = 0; e < $D; e++)\n"
-    "                    to[e * $COLUMNS] = j < sk ? pk[(size_t)j * stride + e] : 0.0f;\n"
-    "                for (int e = 0; e < $DP; e++)\n"
-    "                    vp[(size_t)j * $DP + e] = j < sk && e < $D ? pv[(size_t)j * stride + e] : 0.0f;\n"
-    "            }\n"
+    "            zeros(kt, skp * ($D + $DP));\n"
+    "            panels(pk, stride, sk, kt);\n"
+    "            lines(pv, stride, sk, vp, $DP);\n"
     "        }\n"
     "        const int i0 = u % splits * split_rows, i1 = min(i0 + split_rows, sq);\n"
     "        for (int i = i0; i < i1; i += $ROWS) {\n"
@@ -149,10 +189,7 @@ static const char cpu_text[] =
     "                    $V m8 = vload$WIDTH(0, p);\n"
     "                    for (int j = $WIDTH; j < np; j += $WIDTH)\n"
     "                        m8 = max(m8, vload$WIDTH(0, p + j));\n"
-    "                    float lane[$WIDTH], m = top[r];\n"
-    "                    vstore$WIDTH(m8, 0, lane);\n"
-    "                    for (int j = 0; j < $WIDTH; j++)\n"
-    "                        m = max(m, lane[j]);\n"
+    "                    const float m = max(top[r], max_lanes(m8));\n"
     "                    const float keep = top[r] == m ? 1.0f : exp(top[r] - m);\n"
     "                    $V sum8 = ($V)(0.0f);\n"
     "                    for (int j = 0; j < np; j += $WIDTH) {\n"
@@ -161,11 +198,7 @@ static const char cpu_text[] =
     "                        sum8 += y;\n"
     "                        vstore$WIDTH(y, 0, p + j);\n"
     "                    }\n"
-    "                    vstore$WIDTH(sum8, 0, lane);\n"
-    "                    float total = 0.0f;\n"
-    "                    for (int j = 0; j < $WIDTH; j++)\n"
-    "                        total += lane[j];\n"
-    "                    sum[r] = sum[r] * keep + total;\n"
+    "                    sum[r] = sum[r] * keep + sum_lanes(sum8);\n"
     "                    top[r] = m;\n"
     "                    for (int e = 0; e < $DP; e += $WIDTH)\n"
     "                        vstore$WIDTH(vload$WIDTH(0, o + r * $DP + e) * keep, 0, o + r * $DP + e);\n"
@@ -263,6 +296,7 @@ static void lower_cpu(pipe_lowering *l, const pipei_attention *g)
     pipei_tile_words_number(&w, "D", g->d);
     pipei_tile_words_number(&w, "DP", dp);
     pipei_tile_words_number(&w, "BLOCK", BLOCK);
+    pipei_attention_helpers(&s, &w, tile.width);
     pipei_emit(&s, cpu_text, w.word);
     pipei_tile_words_free(&w);
     pipe_text_free(&point);

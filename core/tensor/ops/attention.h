@@ -17,6 +17,9 @@ PIPE_INTERNAL pipei_attention pipei_attention_geometry(const pipe_attr *attr, co
                                                        const pipe_shape *mask);
 /* Kernel text: const $V y = exp($V x), x <= 0. */
 PIPE_INTERNAL extern const char pipei_attention_exp[];
+/* Kernel text, in front of a kernel: sum_lanes(v), max_lanes(v) of a vector; zeros(to, n); lines(from, apart, n, to, apart), a copy of n
+ * rows of $D; panels(from, apart, n, to), n rows transposed into panels of $COLUMNS. */
+PIPE_INTERNAL void pipei_attention_helpers(pipe_text *s, const pipei_tile_words *w, uint32_t width);
 
 /* attention's vjp, in one op: attention_grad(q, k, v, gy[, mask]). */
 PIPE_INTERNAL extern const pipe_op pipei_op_attention_grad;
