@@ -112,24 +112,10 @@ static const char helpers_text[] =
     "            for (int j = 0; j < $COLUMNS; j++)\n"
     "                to[j] = j0 + j < n ? from[(size_t)(j0 + j) * apart + e] : 0.0f;\n"
     "}\n";
-/* By halves: a chain over the lanes would take as long as the exponentials of a row. */
-static void add_fold(pipe_text *s, const char *name, bool max, uint32_t width)
-{
-    pipe_text_addf(s, "static float %s(const float%u v%u)\n{\n", name, width, width);
-    for (uint32_t half = width / 2; half >= 1; half /= 2) {
-        pipe_text_add(s, half > 1 ? "    const float" : "    return ");
-        if (half > 1)
-            pipe_text_addf(s, "%u v%u = ", half, half);
-        pipe_text_addf(s, "%sv%u.%s%sv%u.%s%s;\n", max ? "max(" : "", 2 * half, half > 1 ? "lo" : "x",
-                       max ? ", " : " + ", 2 * half, half > 1 ? "hi" : "y", max ? ")" : "");
-    }
-    pipe_text_add(s, "}\n");
-}
-
 void pipei_attention_helpers(pipe_text *s, const pipei_tile_words *w, uint32_t width)
 {
-    add_fold(s, "sum_lanes", false, width);
-    add_fold(s, "max_lanes", true, width);
+    pipei_emit_fold(s, "sum_lanes", false, width);
+    pipei_emit_fold(s, "max_lanes", true, width);
     pipei_emit(s, helpers_text, w->word);
 }
 

@@ -31,6 +31,19 @@ void pipei_emit(pipe_text *s, const char *text, const pipei_word *words)
     pipe_text_add(s, text);
 }
 
+void pipei_emit_fold(pipe_text *s, const char *name, bool max, uint32_t width)
+{
+    pipe_text_addf(s, "static float %s(const float%u v%u)\n{\n", name, width, width);
+    for (uint32_t half = width / 2; half >= 1; half /= 2) {
+        pipe_text_add(s, half > 1 ? "    const float" : "    return ");
+        if (half > 1)
+            pipe_text_addf(s, "%u v%u = ", half, half);
+        pipe_text_addf(s, "%sv%u.%s%sv%u.%s%s;\n", max ? "max(" : "", 2 * half, half > 1 ? "lo" : "x",
+                       max ? ", " : " + ", 2 * half, half > 1 ? "hi" : "y", max ? ")" : "");
+    }
+    pipe_text_add(s, "}\n");
+}
+
 pipei_tile pipei_tile_choose(const pipe_device_profile *p, int64_t n)
 {
     const uint32_t width = p->vector_width >= 16 ? 16 : p->vector_width >= 8 ? 8 : 4;

@@ -15,6 +15,10 @@ typedef struct pipei_word {
 /* Adds `text` to s; every $NAME must be among the words. */
 PIPE_INTERNAL void pipei_emit(pipe_text *s, const char *text, const pipei_word *words);
 
+/* Adds the function NAME(v): the sum (max: the largest) of a vector's lanes, by halves, since a
+ * chain over the lanes of a row takes as long as the exponentials of the row. */
+PIPE_INTERNAL void pipei_emit_fold(pipe_text *s, const char *name, bool max, uint32_t width);
+
 /* ---- the register tile ---- */
 /* Accumulators that a work-item keeps in vector registers: `rows` scalars, each
  * broadcast over `vectors` vectors of `width` lanes. */

@@ -190,12 +190,12 @@ static void grad_reference(const pipe_reference *r)
 static const char *const activation_text[] = {
     [PIPE_ACTIVATION_NONE] = "#define ACT(V, z) (z)\n#define GATE(V, gz, z)\n",
     [PIPE_ACTIVATION_SILU] =
-        "#define ACT(V, z) ((z) / ((V)(1.0f) + exp(-(z))))\n"
-        "#define GATE(V, gz, z) { const V s_ = (V)(1.0f) / ((V)(1.0f) + exp(-(z))); \\\n"
-        "                         gz *= s_ * fma(z, (V)(1.0f) - s_, (V)(1.0f)); }\n",
+        ("#define ACT(V, z) ((z) / ((V)(1.0f) + exp(-(z))))\n"
+         "#define GATE(V, gz, z) { const V s_ = (V)(1.0f) / ((V)(1.0f) + exp(-(z))); \\\n"
+         "                         gz *= s_ * fma(z, (V)(1.0f) - s_, (V)(1.0f)); }\n"),
     [PIPE_ACTIVATION_RELU] =
-        "#define ACT(V, z) ((z) < (V)(0.0f) ? (V)(0.0f) : (z))\n"
-        "#define GATE(V, gz, z) gz = (z) > (V)(0.0f) ? gz : (V)(0.0f);\n",
+        ("#define ACT(V, z) ((z) < (V)(0.0f) ? (V)(0.0f) : (z))\n"
+         "#define GATE(V, gz, z) gz = (z) > (V)(0.0f) ? gz : (V)(0.0f);\n"),
 };
 
 /* ---- CPU, groups over pixels: after norm.c ---- */
@@ -326,15 +326,6 @@ static void add_row_loop(pipe_text *s, const char *body, int64_t channels, uint3
 
 static const char row_text[] =
     "#define store1(v, zero, p) (*(p) = (v))\n"
-    "static float lanes(const $V v)\n"
-    "{\n"
-    "    float sum = 0.0f, lane[$WIDTH];\n"
-    "    vstore$WIDTH(v, 0, lane);\n"
-    "    for (int half_ = $WIDTH / 2; half_ > 0; half_ /= 2)\n"
-    "        for (int k = 0; k < half_; k++)\n"
-    "            lane[k] += lane[k + half_];\n"
-    "    return lane[0] + sum;\n"
-    "}\n"
     "kernel __attribute__((reqd_work_group_size(1, 1, 1)))\n"
     "void norm_affine(PIPE_BUF(float, x), $GRADARG PIPE_BUF(float, gain), PIPE_BUF(float, bias), PIPE_BUF(float, out),\n"
     "                 const int samples, const int share, const int rows, const int pixels, const int step,\n"
@@ -376,12 +367,13 @@ static void add_row_kernel(pipe_text *s, const geometry *g, bool grad, uint32_t 
     pipe_text sums = {0};
     pipei_word words[] = {
         {.name = "GRADARG", .text = grad ? "PIPE_BUF(float, g)," : ""}, {.name = "GRADBIND", .text = grad ? "PIPE_BIND(float, g);" : ""},
-        {.name = "CHANNELS", .number = g->channels}, {.name = "MINE", .number = g->channels}, {.name = "WIDTH", .number = width},
+        {.name = "CHANNELS", .number = g->channels}, {.name = "MINE", .number = g->channels},
         {.name = "V", .text = width == 16 ? "float16" : width == 8 ? "float8" : "float4"}, {.name = "SUMS", .text = ""}, {0}};
     if (grad) {
         pipei_emit(&sums, row_sums_text, words);
-        words[6].text = sums.data;
+        words[5].text = sums.data;
     }
+    pipei_emit_fold(s, "lanes", false, width);
     pipei_emit(s, row_text, words);
     add_row_loop(s, row_mean, g->channels, width);
     pipe_text_add(s, "        const float mean = (lanes(sv) + ss) * per;\n");
