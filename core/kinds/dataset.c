@@ -164,6 +164,40 @@ pipe_status pipe_dataset_read_all(pipe_dataset *d, size_t k, void **out, pipe_er
     return PIPE_OK;
 }
 
+pipe_status pipe_dataset_read_x(pipe_dataset *d, pipe_shape *sample, size_t *count, float **out,
+                                pipe_error *err)
+{
+    pipe_dataset_info info;
+    size_t k;
+    void *data;
+
+    PIPE_TRY(pipe_dataset_describe(d, &info, err));
+    PIPE_TRY(pipe_dataset_need(d, &info, "x", &k, err));
+    if (info.field[k].dtype != PIPE_F32 || info.count == 0 || pipe_shape_count(&info.field[k].shape) == 0)
+        return pipe_fail(err, PIPE_EINVAL, "%s: there are no f32 numbers in field `x`", d->name);
+    PIPE_TRY(pipe_dataset_read_all(d, k, &data, err));
+    *sample = info.field[k].shape;
+    *count = (size_t)info.count;
+    *out = data;
+    return PIPE_OK;
+}
+
+pipe_status pipe_dataset_read_labels(pipe_dataset *d, int64_t *classes, int32_t **out, pipe_error *err)
+{
+    pipe_dataset_info info;
+    size_t k;
+    void *data;
+
+    PIPE_TRY(pipe_dataset_describe(d, &info, err));
+    PIPE_TRY(pipe_dataset_need(d, &info, "label", &k, err));
+    if (info.field[k].dtype != PIPE_I32 || info.field[k].shape.rank != 0 || info.field[k].classes < 1)
+        return pipe_fail(err, PIPE_ESHAPE, "%s: field `label` must be one class number per sample", d->name);
+    PIPE_TRY(pipe_dataset_read_all(d, k, &data, err));
+    *classes = info.field[k].classes;
+    *out = data;
+    return PIPE_OK;
+}
+
 /* ---- in memory ---- */
 typedef struct memory {
     pipe_dataset_info info;

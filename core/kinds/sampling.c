@@ -370,6 +370,7 @@ pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_er
     PIPE_TRY(grid_make(r->sampler, s.schedule, &g, &s.steps, err));
     PIPE_TRY(choose_part(r, &g, &s, err));
     PIPE_TRY(start(r, &internal.info, &s, err));
+    pipe_denoiser_begin(r->denoiser);
     status = loop(r, &s, &x, err);
     if (p->sampler.end)
         p->sampler.end(r->sampler->state);

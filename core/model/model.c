@@ -406,8 +406,28 @@ pipe_status pipe_model_bind(pipe_model *m, pipe_tensor *flat, pipe_error *err)
     return PIPE_OK;
 }
 
+/* The names and shapes of another model, all zero. */
+static pipe_status build_like(pipe_model *m, const pipe_model *from, pipe_error *err)
+{
+    for (size_t k = 0; k < from->n_weights; k++)
+        pipei_model_add(m, from->weight[k].name, &from->weight[k].shape, (pipe_init){0}, from->weight[k].buffer);
+    pipei_model_lay_out(m);
+    for (size_t k = m->n_trainable; k < m->n_weights; k++) {
+        PIPE_CLEANUP(pipe_free_ptr)
+        float *zeros = pipe_alloc_array((size_t)m->weight[k].count + 1, sizeof *zeros);
+        pipe_keep(&m->weight[k].leaf, pipe_from_f32(pipe_model_engine(m), m->weight[k].shape, zeros));
+        PIPE_TRY(pipe_check(m->weight[k].leaf, err));
+    }
+    PIPE_CLEANUP(pipe_free_ptr) float *slab = pipe_try_alloc((size_t)(m->count + 1) * sizeof *slab);
+    if (!slab)
+        return pipe_fail(err, PIPE_ENOMEM, "%s: no memory for %lld weights", m->node, (long long)m->count);
+    return pipei_model_fill(m, slab, err);
+}
+
 pipe_status pipe_model_copy(pipe_model *m, const pipe_model *from, pipe_error *err)
 {
+    if (m->state == MODEL_EMPTY && from->state == MODEL_BUILT)
+        PIPE_TRY(build_like(m, from, err));
     if (m->state != MODEL_BUILT || from->state != MODEL_BUILT)
         return pipe_fail(err, PIPE_EINVAL, "%s has no weights yet",
                          m->state == MODEL_BUILT ? from->node : m->node);

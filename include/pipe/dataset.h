@@ -58,6 +58,13 @@ PIPE_API pipe_status pipe_dataset_tensor(pipe_dataset *d, pipe_engine *e, uint64
 /** Field k of all samples, packed, f32 or i32 as the field says: *out is the caller's, freed with
  *  pipe_free().  Errors: PIPE_ENOMEM (says how many samples), those of reading. */
 PIPE_API pipe_status pipe_dataset_read_all(pipe_dataset *d, size_t k, void **out, pipe_error *err);
+/** Field "x" of all samples, [*count, numbers of *sample]; an empty data set, or one
+ *  without f32 numbers there, is an error.  *out is the caller's. */
+PIPE_API pipe_status pipe_dataset_read_x(pipe_dataset *d, pipe_shape *sample, size_t *count, float **out,
+                                         pipe_error *err);
+/** Field "label" of all samples, one class number each, and how many classes there
+ *  are; anything else there is an error.  *out is the caller's. */
+PIPE_API pipe_status pipe_dataset_read_labels(pipe_dataset *d, int64_t *classes, int32_t **out, pipe_error *err);
 
 /* ---- data sets in memory: what steps yield ---- */
 /** An empty one with the fields of `info` and room for info->count samples;

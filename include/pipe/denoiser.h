@@ -55,6 +55,9 @@ typedef struct pipe_denoiser_api {
     /** Where the probability flow takes x between two noise levels: x's shape. */
     pipe_tensor *(*flow)(void *self, pipe_tensor *x, const pipe_schedule_point *from,
                          const pipe_schedule_point *to, const pipe_condition *c);
+    /** A new trajectory begins: forgets what was remembered of the last one.  NULL:
+     *  nothing is remembered. */
+    void (*begin)(void *self);
 } pipe_denoiser_api;
 
 /** Adds a learned vector of its label to each row of e [n, width]: row `label` of
@@ -75,6 +78,17 @@ PIPE_API pipe_tensor *pipe_denoise(pipe_denoiser *d, pipe_tensor *x, const pipe_
  *  the conversion is undetermined (uniform levels only: checked on the host). */
 PIPE_API pipe_tensor *pipe_predict(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l, const pipe_condition *c,
                                    pipe_prediction want);
+/** E[x0 | x0 + ratio eps = x]: asks the denoiser where sigma / alpha of its own
+ *  schedule is `ratio`, giving it alpha x.  So denoisers of different schedules
+ *  can be asked the same.
+ *
+ * @param x      [n, ...] = x_t / alpha; borrowed
+ * @param ratio  sigma / alpha > 0 of all rows
+ * @return       x's shape, recorded
+ * Errors (poisoned): PIPE_EDOMAIN  its schedule does not reach this ratio (the range is said)
+ *                    PIPE_EINVAL   an untrained network */
+PIPE_API pipe_tensor *pipe_predict_x0_of_ratio(pipe_denoiser *d, pipe_tensor *x, double ratio,
+                                               const pipe_condition *c);
 /** The conversion alone. */
 PIPE_API pipe_tensor *pipe_convert_prediction(pipe_tensor *output, pipe_prediction from, pipe_prediction to,
                                               pipe_tensor *x, const pipe_level *l, double sigma_data);

@@ -108,8 +108,9 @@ PIPE_API pipe_tensor *pipe_model_flat(const pipe_model *m);
 /** Until the next bind, weights are views of `flat` ([count]; recorded or leaf;
  *  kept by the model); NULL: of the model's own slab again. */
 PIPE_API pipe_status pipe_model_bind(pipe_model *m, pipe_tensor *flat, pipe_error *err);
-/** Takes over the weights and buffers of `from`, a model of the same names and
- *  shapes (else PIPE_ESHAPE); evaluates. */
+/** Takes over the weights and buffers of `from`: a model without weights is built
+ *  from its names and shapes; one that has them must have the same ones (else
+ *  PIPE_ESHAPE); evaluates. */
 PIPE_API pipe_status pipe_model_copy(pipe_model *m, const pipe_model *from, pipe_error *err);
 PIPE_API void pipe_model_set_training(pipe_model *m, bool training, uint64_t step);
 /** Asks the next calls to leave the named tap's value in *slot (recorded; NULL

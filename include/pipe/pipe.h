@@ -3,6 +3,7 @@
 #define PIPE_PIPE_H
 
 #include <pipe/gaussian.h>
+#include <pipe/guidance.h>
 #include <pipe/op.h>
 #include <pipe/plugin.h>
 #include <pipe/run.h>

@@ -48,30 +48,9 @@ static void points_free(points *p)
 
 static pipe_status read_points(const state *st, points *p, pipe_error *err)
 {
-    pipe_dataset_info info;
-    size_t x, label;
-    void *data;
-
-    PIPE_TRY(pipe_dataset_describe(st->data, &info, err));
-    PIPE_TRY(pipe_dataset_need(st->data, &info, "x", &x, err));
-    if (info.field[x].dtype != PIPE_F32)
-        return pipe_fail(err, PIPE_ESHAPE, "%s: field `x` must be f32", pipe_object_name(st->data));
-    p->n = (size_t)info.count;
-    p->sample = info.field[x].shape;
+    PIPE_TRY(pipe_dataset_read_x(st->data, &p->sample, &p->n, &p->x, err));
     p->d = (size_t)pipe_shape_count(&p->sample);
-    PIPE_TRY(pipe_dataset_read_all(st->data, x, &data, err));
-    p->x = data;
-    if (!st->per_class)
-        return PIPE_OK;
-    PIPE_TRY(pipe_dataset_need(st->data, &info, "label", &label, err));
-    if (info.field[label].dtype != PIPE_I32 || info.field[label].shape.rank != 0 ||
-        info.field[label].classes < 1)
-        return pipe_fail(err, PIPE_ESHAPE, "%s: field `label` must be one class number per sample",
-                         pipe_object_name(st->data));
-    p->classes = info.field[label].classes;
-    PIPE_TRY(pipe_dataset_read_all(st->data, label, &data, err));
-    p->label = data;
-    return PIPE_OK;
+    return st->per_class ? pipe_dataset_read_labels(st->data, &p->classes, &p->label, err) : PIPE_OK;
 }
 
 /* The samples of one class, packed. */

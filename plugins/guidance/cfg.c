@@ -21,14 +21,7 @@ static const pipe_param params[] = {
 
 static pipe_status describe(void *self, pipe_denoiser_info *info, pipe_error *err)
 {
-    pipe_denoiser *inner = ((state *)self)->denoiser;
-
-    PIPE_TRY(pipe_denoiser_describe(inner, info, err));
-    if (info->classes == 0)
-        return pipe_fail(err, PIPE_EINVAL,
-                         "guidance.cfg: the model `%s` knows no classes: there is nothing to guide by",
-                         pipe_object_name(inner));
-    return PIPE_OK;
+    return pipe_guidance_describe(((state *)self)->denoiser, PIPE_GUIDE_OWN, true, info, err);
 }
 
 static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pipe_level *l,
@@ -39,7 +32,7 @@ static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pip
 
     (void)m;
     with = pipe_denoise(st->denoiser, x, l, c);
-    if (st->scale == 1.0 || !c || (!c->labels && !c->embedding))
+    if (st->scale == 1.0 || !pipe_condition_given(c))
         return with;
     without = pipe_denoise(st->denoiser, x, l, NULL);
     return pipe_axpby(st->scale, with, 1.0 - st->scale, without);
@@ -51,6 +44,8 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .version = "1.0.0",
     .licence = "MIT",
     .summary = "classifier-free guidance",
+    .help = "unconditional + scale (conditional - unconditional). What some call the original form, "
+            "conditional + w (conditional - unconditional), is the same with scale = 1 + w.",
     .citation = "arXiv:2207.12598",
     .example = "guided: {plugin: guidance.cfg, denoiser: model, scale: 2.0}",
     .params = params,

@@ -23,6 +23,7 @@ typedef struct {
     pipe_object *model, *objective, *data, *optimizer;
     int64_t steps, batch, schedule, warmup, accumulate, log_every, checkpoint_every;
     double learning_rate, final, ema, clip;
+    pipe_ints keep;
 } state;
 
 static const pipe_input inputs[] = {
@@ -35,6 +36,10 @@ static const pipe_input inputs[] = {
 
 static const pipe_output outputs[] = {
     PIPE_OUTPUT_LIKE("model", "model", "the trained network; with `ema`, the average of its weights"),
+    PIPE_OUTPUT(
+        "kept", PIPE_KIND_DATASET,
+        "weights of the steps in `keep`, a row each, as `model` would have been then: fit.kept makes a "
+        "network of one"),
     PIPE_OUTPUT_END};
 
 static const pipe_param params[] = {
@@ -62,6 +67,10 @@ static const pipe_param params[] = {
     PIPE_INT(state, log_every, 50, 1, 1000000, "steps", "between reported values, which are means over them"),
     PIPE_INT(state, checkpoint_every, 500, 0, 1000000000, "steps",
              "between checkpoints; 0: only when asked to stop"),
+    PIPE_INTS(
+        state, keep, "[]", 0, 1000000000, "steps",
+        "rising: after how many steps (0: before the first) the weights are kept, for a look at what was "
+        "learned when"),
     PIPE_PARAM_END};
 
 /* Every leaf here is held. */
@@ -75,6 +84,9 @@ typedef struct {
     pipe_tensor *mask, *average, *gradient, *sums;
     pipe_tensor **moment;
     int32_t n_moments;
+    pipe_tensor **kept; /* one for each of `keep` */
+    char (*kept_name)[32]; /* "kept.3" */
+    size_t n_kept;
     size_t n_sums; /* loss, gradient norm, what the objective reports */
     char (*sum_name)[64];
     pipe_saved *saved;
@@ -91,7 +103,11 @@ static void training_free(training *t)
     pipe_keep(&t->sums, NULL);
     for (int32_t k = 0; k < t->n_moments; k++)
         pipe_keep(&t->moment[k], NULL);
+    for (size_t k = 0; k < t->n_kept; k++)
+        pipe_keep(&t->kept[k], NULL);
     pipe_free(t->moment);
+    pipe_free(t->kept);
+    pipe_free(t->kept_name);
     pipe_free(t->sum_name);
     pipe_free(t->saved);
     pipe_object_unref(t->object);
@@ -179,15 +195,34 @@ static void list_saved(training *t)
 
     while (pipe_model_buffer_at(t->model, n_buffers, &name))
         n_buffers++;
-    t->saved = pipe_alloc_array(3 + (size_t)t->n_moments + n_buffers, sizeof *t->saved);
+    t->saved = pipe_alloc_array(3 + (size_t)t->n_moments + t->n_kept + n_buffers, sizeof *t->saved);
     save_item(t, "weights", t->flat);
     save_item(t, "sums", t->sums);
     if (t->average)
         save_item(t, "average", t->average);
     for (int32_t k = 0; k < t->n_moments; k++)
         save_item(t, moment_names[k], t->moment[k]);
+    for (size_t k = 0; k < t->n_kept; k++)
+        save_item(t, t->kept_name[k], t->kept[k]);
     for (size_t k = 0; (leaf = pipe_model_buffer_at(t->model, k, &name)); k++)
         save_item(t, name, leaf);
+}
+
+static pipe_status check_keep(const training *t, pipe_error *err)
+{
+    const pipe_ints keep = t->st->keep;
+    const char *name;
+
+    for (size_t k = 0; k < keep.n; k++)
+        if (keep.v[k] > t->st->steps || (k > 0 && keep.v[k] <= keep.v[k - 1]))
+            return pipe_fail(err, PIPE_EINVAL,
+                             "keep: step %" PRId64 "; the steps must rise, from 0 to at most %" PRId64,
+                             keep.v[k], t->st->steps);
+    if (keep.n > 0 && pipe_model_buffer_at(t->model, 0, &name))
+        return pipe_fail(err, PIPE_EUNSUPPORTED,
+                         "keep: %s has running statistics (`%s`), which are not kept with the weights",
+                         pipe_object_name(t->object), name);
+    return PIPE_OK;
 }
 
 static pipe_status prepare(training *t, pipe_error *err)
@@ -224,6 +259,13 @@ static pipe_status prepare(training *t, pipe_error *err)
     if (st->ema > 0.0) {
         PIPE_TRY(zero_leaf(t, n, &t->average, err));
         PIPE_TRY(pipe_assign(t->average, t->flat, err));
+    }
+    PIPE_TRY(check_keep(t, err));
+    t->kept = pipe_alloc_array(st->keep.n + 1, sizeof(pipe_tensor *));
+    t->kept_name = pipe_alloc_array(st->keep.n + 1, sizeof *t->kept_name);
+    for (; t->n_kept < st->keep.n; t->n_kept++) {
+        snprintf(t->kept_name[t->n_kept], sizeof *t->kept_name, "kept.%zu", t->n_kept);
+        PIPE_TRY(zero_leaf(t, n, &t->kept[t->n_kept], err));
     }
     list_saved(t);
     return pipe_eval(t->engine, err);
@@ -367,12 +409,24 @@ static pipe_status save(training *t, uint64_t done, pipe_error *err)
     return PIPE_OK;
 }
 
+/* The weights that would be handed on after `done` steps, where they are wanted. */
+static pipe_status keep_weights(training *t, uint64_t done, pipe_error *err)
+{
+    for (size_t k = 0; k < t->n_kept; k++)
+        if ((uint64_t)t->st->keep.v[k] == done) {
+            PIPE_TRY(pipe_assign(t->kept[k], t->average ? t->average : t->flat, err));
+            return pipe_eval(t->engine, err);
+        }
+    return PIPE_OK;
+}
+
 static pipe_status after_step(training *t, uint64_t done, pipe_error *err)
 {
     const uint64_t steps = (uint64_t)t->st->steps, every = (uint64_t)t->st->log_every;
     const uint64_t at = (uint64_t)t->st->checkpoint_every;
     bool wanted = false;
 
+    PIPE_TRY(keep_weights(t, done, err));
     if (done % every == 0 || done == steps)
         PIPE_TRY(report(t, done, done % every ? done % every : every, err));
     pipe_progress(t->ctx, done, steps, "steps", t->detail);
@@ -387,6 +441,33 @@ static pipe_status after_step(training *t, uint64_t done, pipe_error *err)
     return PIPE_OK;
 }
 
+static pipe_status yield_kept(training *t, pipe_error *err)
+{
+    const int64_t n = pipe_model_count(t->model);
+    const pipe_dataset_info info = {
+        .size = sizeof info,
+        .count = t->n_kept,
+        .n_fields = 2,
+        .field = {{.name = "weights", .shape = PIPE_SHAPE(n), .dtype = PIPE_F32},
+                  {.name = "step", .dtype = PIPE_I32}},
+    };
+    pipe_dataset *d = NULL;
+    pipe_status status;
+
+    PIPE_TRY(pipe_dataset_new(t->ctx, &info, &d, err));
+    float *weights = pipe_dataset_data(d, 0);
+    int32_t *step = pipe_dataset_data(d, 1);
+    status = PIPE_OK;
+    for (size_t k = 0; k < t->n_kept && status == PIPE_OK; k++) {
+        step[k] = (int32_t)t->st->keep.v[k];
+        status = pipe_read_f32(t->kept[k], weights + k * (size_t)n, (size_t)n, err);
+    }
+    if (status == PIPE_OK)
+        status = pipe_yield(t->ctx, "kept", d, err);
+    pipe_object_unref(d);
+    return status;
+}
+
 static pipe_status finish(training *t, pipe_error *err)
 {
     if (t->average)
@@ -394,6 +475,7 @@ static pipe_status finish(training *t, pipe_error *err)
     PIPE_TRY(pipe_eval(t->engine, err));
     pipe_model_set_training(t->model, false, 0);
     PIPE_TRY(pipe_report(t->ctx, "parameters", (double)pipe_model_parameters(t->model), err));
+    PIPE_TRY(yield_kept(t, err));
     return pipe_yield(t->ctx, "model", t->object, err);
 }
 
@@ -410,6 +492,8 @@ static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
                      pipe_object_name(t.object), pipe_model_parameters(t.model), t.st->steps,
                      t.st->batch * t.st->accumulate);
     pipe_progress(ctx, step, (uint64_t)t.st->steps, "steps", NULL);
+    if (step == 0)
+        PIPE_TRY(keep_weights(&t, 0, err));
     for (; step < (uint64_t)t.st->steps; step++) {
         for (int64_t k = 0; k < t.st->accumulate; k++) {
             const pipe_status status = part_of_step(&t, step, k, err);
@@ -424,7 +508,7 @@ static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
 PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     PIPE_ABI(PIPE_KIND_STEP),
     .name = "fit",
-    .version = "1.0.0",
+    .version = "1.1.0",
     .licence = "MIT",
     .summary = "train a network",
     .help =

@@ -69,3 +69,46 @@ double gaussian_difference(const float *a, const float *b, size_t n)
     }
     return most;
 }
+
+void gaussian_check_score(pipe_object *d, int64_t dim, double t, const char *what)
+{
+    enum { B = 3 };
+    pipe_error err = PIPE_ERROR_INIT;
+    pipe_engine *e = test_engine();
+    pipe_denoiser_info info;
+    float x[B * 8], score[B * 8], gradient[B * 8], up[B], down[B];
+    const size_t n = (size_t)(B * dim);
+    pipe_tensor *leaf = NULL, *g = NULL;
+
+    OK(pipe_denoiser_describe(d, &info, &err));
+    pipe_host_randn((pipe_key){.seed = 5}, x, n);
+    gaussian_predict(d, t, PIPE_SHAPE(B, dim), x, NULL, PIPE_PREDICT_SCORE, score);
+    const pipe_level l = pipe_level_uniform(info.schedule, e, B, t);
+    pipe_keep(&leaf, pipe_from_f32(e, PIPE_SHAPE(B, dim), x));
+    OK(pipe_grad(pipe_sum_all(pipe_denoiser_log_density(d, leaf, &l, NULL)), NULL, &leaf, 1, &g, &err));
+    OK(pipe_read_f32(g, gradient, n, &err));
+    for (size_t i = 0; i < n; i++)
+        cr_expect_float_eq(gradient[i], score[i], 1e-4 * (1 + fabs((double)score[i])),
+                           "%s, t = %g: score %zu is %g, the gradient %g", what, t, i, (double)score[i],
+                           (double)gradient[i]);
+    for (int64_t j = 0; j < dim; j++) {
+        const float step = 0.02f;
+        float moved[B * 8];
+        for (int sign = -1; sign <= 1; sign += 2) {
+            const pipe_level at = pipe_level_uniform(info.schedule, e, B, t);
+            memcpy(moved, x, sizeof moved);
+            for (int64_t i = 0; i < B; i++)
+                moved[i * dim + j] += (float)sign * step;
+            OK(pipe_read_f32(
+                pipe_denoiser_log_density(d, pipe_from_f32(e, PIPE_SHAPE(B, dim), moved), &at, NULL),
+                sign > 0 ? up : down, B, &err));
+        }
+        for (int64_t i = 0; i < B; i++) {
+            const double slope = ((double)up[i] - (double)down[i]) / (2.0 * (double)step);
+            cr_expect_float_eq(slope, score[i * dim + j], 5e-3 * (1 + fabs(slope)),
+                               "%s: score %g, difference quotient %g", what, (double)score[i * dim + j],
+                               slope);
+        }
+    }
+    pipe_keep(&leaf, NULL);
+}

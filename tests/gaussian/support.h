@@ -18,5 +18,8 @@ pipe_schedule_point gaussian_predict(pipe_object *d, double t, pipe_shape shape,
                                      const int32_t *label, pipe_prediction want, float *out);
 /* The largest |a - b|. */
 double gaussian_difference(const float *a, const float *b, size_t n);
+/* The score against the derivative of the log density, at time t, of samples of `dim` numbers (at most 8):
+ * by recorded gradient, and by central differences. */
+void gaussian_check_score(pipe_object *d, int64_t dim, double t, const char *what);
 
 #endif

@@ -349,3 +349,60 @@ Test(fit, networks_say_which_parameters_do_not_fit)
                       PIPE_EINVAL, &err, rows[k].parts, rows[k].plugin);
     }
 }
+
+/* ---- what was learned when ---- */
+
+/* The flat weights that fit.kept makes of a step. */
+static float *kept_at(pipe_context *trained, const char *step, size_t *n)
+{
+    pipe_context *ctx = NULL;
+    const pipei_named_object inputs[] = {{"model", pipei_context_yielded(trained, "model")},
+                                         {"kept", pipei_context_yielded(trained, "kept")}};
+    pipe_error err = PIPE_ERROR_INIT;
+    pipe_denoiser_info info;
+
+    OK(pipei_context_standalone(test_engine(), "kept", 1, NULL, &ctx, &err));
+    test_hold(ctx);
+    OK(pipei_step_run(test_plugin("fit", "fit.kept"), (const char *const[]){"step", step, NULL}, inputs, 2,
+                      ctx, &err));
+    OK(pipe_denoiser_describe(pipei_context_yielded(ctx, "model"), &info, &err));
+    cr_expect(info.predicts == PIPE_PREDICT_EPS && info.schedule && info.sample.dim[0] == 2,
+              "what was declared goes with the weights");
+    return weights(ctx, n);
+}
+
+/* What is kept at a step is what a run of so many steps hands on, also after a resumption. */
+Test(fit, keeps_weights_of_steps)
+{
+    PIPE_CLEANUP(folder_drop) char *folder = folder_make();
+    static const char *const all[] = {
+        "steps", "24",   "batch",       "32", "ema", "0.9", "log_every", "7", "checkpoint_every",
+        "10",    "keep", "[0, 10, 24]", NULL};
+    static const char *const ten[] = {"steps", "10", "batch", "32", "ema", "0.9", "log_every", "7", NULL};
+    pipe_error err = PIPE_ERROR_INIT;
+    pipe_context *a = NULL, *b = NULL, *none = NULL;
+    const parts p = usual("objective.denoise", (const char *const[]){"predict", "eps", NULL});
+    size_t n, m;
+
+    OK(fit(&p, all, folder, &a, &err));
+    OK(fit(&p, ten, NULL, &b, &err));
+    const float *final = weights(a, &n), *at_ten = weights(b, &m);
+    cr_expect_eq(memcmp(final, kept_at(a, "24", &m), n * sizeof *final), 0, "the last step");
+    cr_expect_eq(memcmp(at_ten, kept_at(a, "10", &m), n * sizeof *final), 0, "a run of 10 steps");
+    cr_expect_neq(memcmp(at_ten, kept_at(a, "0", &m), n * sizeof *final), 0, "before the first step");
+
+    /* goes on from the checkpoint of step 20, which holds what was kept at 10 */
+    OK(fit(&p, all, folder, &b, &err));
+    cr_expect_eq(memcmp(at_ten, kept_at(b, "10", &m), n * sizeof *final), 0, "after a resumption");
+
+    const pipei_named_object inputs[] = {{"model", pipei_context_yielded(a, "model")},
+                                         {"kept", pipei_context_yielded(a, "kept")}};
+    OK(pipei_context_standalone(test_engine(), "kept", 1, NULL, &none, &err));
+    test_hold(none);
+    check_failure(pipei_step_run(test_plugin("fit", "fit.kept"), (const char *const[]){"step", "11", NULL},
+                                 inputs, 2, none, &err),
+                  PIPE_ENOTFOUND, &err, "step: 11 was not kept|0, 10, 24", "another step");
+    static const char *const late[] = {"steps", "10", "keep", "[5, 11]", NULL};
+    check_failure(fit(&p, late, NULL, &b, &err), PIPE_EINVAL, &err, "keep: step 11|at most 10",
+                  "after the end");
+}
