@@ -12,12 +12,12 @@
 
 /* ---- the finished plan ---- */
 
-typedef enum place_kind { PLACE_NONE, PLACE_LEAF, PLACE_OUT, PLACE_ARENA } place_kind;
+typedef enum place_kind { PLACE_NONE, PLACE_LEAF, PLACE_OUT, PLACE_ARENA, PLACE_DERIVED } place_kind;
 
 /* Where a value lives while the plan runs. */
 typedef struct place {
     place_kind kind;
-    uint32_t slot;            /* of leaves, of outputs, of arena chunks */
+    uint32_t slot;            /* of leaves, of outputs, of arena chunks, of what is derived from leaves */
     size_t offset;            /* bytes, in an arena chunk */
 } place;
 
@@ -54,7 +54,18 @@ typedef struct launch {
     const char *op;           /* its row's name */
     uint32_t dims;
     size_t global[3], local[3];
+    uint32_t derives;         /* 1 + which plan_derived it makes, or 0 */
 } launch;
+
+/* What is made of a leaf alone and kept: see derived.c. */
+typedef struct plan_derived {
+    uint32_t leaf;            /* slot */
+    uint64_t key;
+    size_t bytes;
+    struct pipei_derived *now;/* in this replay */
+    cl_mem mem;
+    bool fresh;               /* nothing to do */
+} plan_derived;
 
 typedef struct copy {
     place from, to;
@@ -76,6 +87,8 @@ struct plan {
     size_t n_out;
     uint32_t *kept_out;       /* per kept node: which of them */
     uint32_t *assign_out;     /* per assignment: which, or UINT32_MAX: written in place */
+    plan_derived *derived;
+    size_t n_derived;
     size_t *chunk_bytes;      /* arena needed */
     size_t n_chunks;
     uint64_t generation;      /* of the device's buffers when the arguments were set */
@@ -159,11 +172,14 @@ typedef struct draft {
     size_t global[3], local[3];
     arg *args;
     const char *who;          /* op, for messages */
+    uint32_t derives;         /* 1 + the scratch that it makes of a leaf alone, or 0 */
 } draft;
 
 typedef struct scratch {
     size_t count;
     uint32_t step;
+    bool derived;             /* made of `leaf` alone: kept between replays */
+    uint32_t leaf;
     place at;
 } scratch;
 
@@ -254,6 +270,12 @@ extern const char pipei_kernel_prefix[];
 /* plan.c */
 pipe_status pipei_plan_get(pipe_engine *e, plan **out, pipe_error *err);
 void pipei_plans_close(pipe_engine *e);
+/* derived.c */
+uint64_t pipei_derived_key(const draft *d);
+/* Finds or makes the buffers, and tells what is there already. */
+pipe_status pipei_derived_bind(pipe_engine *e, plan *p, pipe_error *err);
+/* All launches are enqueued. */
+void pipei_derived_made(pipe_engine *e, plan *p);
 /* replay.c */
 pipe_status pipei_replay(pipe_engine *e, plan *p, pipe_error *err);
 /* profile.c: notes a launch whose event it takes over, for pipei_profile_collect(). */

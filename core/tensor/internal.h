@@ -84,6 +84,7 @@ void pipei_recording_close(pipe_engine *e);
 /* Ends the recording: frees what nobody holds. */
 void pipei_recording_end(pipe_engine *e);
 void pipei_tensor_become_leaf(pipe_tensor *t, cl_mem mem, size_t bytes);
+void pipei_derived_free(pipe_tensor *leaf);    /* derived.c */
 void pipei_tensor_become_poisoned(pipe_tensor *t, pipei_poison *poison);   /* takes a reference */
 pipei_poison *pipei_poison_new(pipe_status status, const char *message);  /* refs 1 */
 void pipei_poison_release(pipei_poison *p);

@@ -298,6 +298,11 @@ static pipe_status make_kernel(build *b, const draft *d, uint32_t at, pipe_error
     PIPE_TRY(create(b, d, l, err));
     b->p->n_launches = at + 1;                  /* from here on the plan releases the kernel */
     PIPE_TRY(shape_launch(b, d, l, err));
+    if (d->derives) {
+        const uint32_t slot = b->scratches[d->derives - 1].at.slot;
+        l->derives = slot + 1;
+        b->p->derived[slot].key = pipei_derived_key(d);
+    }
     return set_args(b, d, at, err);
 }
 

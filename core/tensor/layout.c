@@ -306,8 +306,15 @@ static pipe_status fill_arena(build *b, const bool *keeps_alive, pipe_error *err
             if (it != NONE && items[it].last < b->steps[s].order)
                 items[it].last = b->steps[s].order;
         }
+    plan *p = b->p;
+    p->derived = pipe_arena_alloc(p->memory, (b->n_scratches + 1) * sizeof *p->derived);
     for (uint32_t k = 0; k < b->n_scratches; k++) {
         scratch *s = &b->scratches[k];
+        if (s->derived) {
+            s->at = (place){.kind = PLACE_DERIVED, .slot = (uint32_t)p->n_derived};
+            p->derived[p->n_derived++] = (plan_derived){.leaf = s->leaf, .bytes = padded(b, (int64_t)s->count)};
+            continue;
+        }
         const uint32_t at = b->steps[s->step].order;
         items[n++] = (item){
             .bytes = padded(b, (int64_t)s->count), .at = &s->at, .id = b->n + k, .first = at, .last = at};

@@ -47,6 +47,34 @@ uint32_t pipe_lower_scratch(pipe_lowering *l, size_t count)
     return k - first_scratch(l->b, id);
 }
 
+/* A leaf that the plan does not write. */
+static bool unchanging(const build *b, uint32_t root)
+{
+    bool leaf = b->v[root].kind == VALUE_LEAF;
+    for (size_t k = 0; k < b->q->n_assigns; k++)
+        leaf &= b->q->assigns[k].leaf != b->v[root].t;
+    return leaf;
+}
+
+uint32_t pipei_lower_derived(pipe_lowering *l, uint32_t input, size_t count)
+{
+    build *b = l->b;
+    const uint32_t k = pipe_lower_scratch(l, count), root = b->v[b->v[l->value].in[input]].root;
+    scratch *s = &b->scratches[b->n_scratches - 1];
+    s->derived = unchanging(b, root);
+    s->leaf = root;
+    return k;
+}
+
+void pipei_lower_derive(pipe_lowering *l, const pipe_launch *given, uint32_t made)
+{
+    build *b = l->b;
+    const uint32_t before = b->n_drafts, id = first_scratch(b, (uint32_t)(l->s - b->steps)) + made;
+    pipe_lower_launch(l, given);
+    if (b->n_drafts > before && b->scratches[id].derived)
+        b->drafts[before].derives = id + 1;
+}
+
 draft *pipei_draft_new(build *b)
 {
     if (b->n_drafts == b->drafts_capacity) {

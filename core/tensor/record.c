@@ -81,8 +81,10 @@ static pipe_tensor *tensor_new(pipe_engine *e)
 /* Gives back what `t` owns. */
 static void tensor_clear(pipe_tensor *t)
 {
-    if (t->state == PIPEI_LEAF)
+    if (t->state == PIPEI_LEAF) {
+        pipei_derived_free(t);
         pipei_buffer_free(t->engine->device, t->mem);
+    }
     if (t->state == PIPEI_POISONED)
         pipei_poison_release(t->poison);
     t->mem = NULL;
@@ -155,6 +157,7 @@ void pipei_tensor_become_leaf(pipe_tensor *t, cl_mem mem, size_t bytes)
     t->state = PIPEI_LEAF;
     t->mem = mem;
     t->bytes = bytes;
+    t->version = 1;
 }
 
 /* ---- poison ---- */
@@ -400,6 +403,7 @@ pipe_tensor *pipei_leaf_new(pipe_engine *e, const pipe_shape *shape, pipe_dtype 
     t->count = count;
     t->mem = mem;
     t->bytes = bytes;
+    t->version = 1;
     list_add(e, t);
     return t;
 }
@@ -431,5 +435,6 @@ pipe_status pipei_tensor_write(pipe_tensor *leaf, const void *data, size_t bytes
         return pipe_fail(err, PIPE_EINVAL, "a tensor that has not been evaluated cannot be written to");
     if (bytes != leaf->bytes)
         return pipe_fail(err, PIPE_ESHAPE, "%zu bytes were given to a tensor of %zu", bytes, leaf->bytes);
+    leaf->version++;
     return pipei_device_write(leaf->engine->device, leaf->mem, 0, data, bytes, err);
 }

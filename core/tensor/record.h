@@ -45,6 +45,8 @@ struct pipe_tensor {
     pipei_poison *poison;       /* POISONED */
     cl_mem mem;                 /* LEAF: its elements start at byte 0 */
     size_t bytes;
+    uint64_t version;           /* LEAF: counts the writes, from 1 */
+    struct pipei_derived *derived;  /* LEAF: what kernels made of it: derived.c */
     pipe_tensor *next;          /* in the pool */
 };
 

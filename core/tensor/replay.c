@@ -30,7 +30,7 @@ static pipe_status fit_arena(pipe_engine *e, const plan *p, pipe_error *err)
     return PIPE_OK;
 }
 
-static cl_mem memory_at(const pipe_engine *e, const place *at, const cl_mem *outs)
+static cl_mem memory_at(const pipe_engine *e, const plan *p, const place *at, const cl_mem *outs)
 {
     switch (at->kind) {
     case PLACE_LEAF:
@@ -39,6 +39,8 @@ static cl_mem memory_at(const pipe_engine *e, const place *at, const cl_mem *out
         return outs[at->slot];
     case PLACE_ARENA:
         return e->chunks[at->slot].mem;
+    case PLACE_DERIVED:
+        return p->derived[at->slot].mem;
     case PLACE_NONE:
         break;
     }
@@ -58,7 +60,7 @@ static cl_int bind(const pipe_engine *e, plan *p, const cl_mem *outs)
         const cl_kernel kernel = l->kernel;
         switch (b->kind) {
         case BIND_BUFFER: {
-            const cl_mem mem = memory_at(e, &b->at, outs);
+            const cl_mem mem = memory_at(e, p, &b->at, outs);
             if (b->set && !stale && b->last.mem == mem)
                 continue;
             b->last.mem = mem;
@@ -90,11 +92,11 @@ static cl_int bind(const pipe_engine *e, plan *p, const cl_mem *outs)
     return code;
 }
 
-static pipe_status copy_all(pipe_engine *e, const copy *c, size_t n, const cl_mem *outs, pipe_error *err)
+static pipe_status copy_all(pipe_engine *e, const plan *p, const copy *c, size_t n, const cl_mem *outs, pipe_error *err)
 {
     for (size_t k = 0; k < n; k++)
-        PIPE_TRY(pipei_device_copy(e->device, memory_at(e, &c[k].from, outs),
-                                   c[k].from.offset + c[k].from_offset, memory_at(e, &c[k].to, outs), 0,
+        PIPE_TRY(pipei_device_copy(e->device, memory_at(e, p, &c[k].from, outs),
+                                   c[k].from.offset + c[k].from_offset, memory_at(e, p, &c[k].to, outs), 0,
                                    c[k].bytes, err));
     return PIPE_OK;
 }
@@ -155,6 +157,9 @@ static pipe_status enqueue(pipe_engine *e, plan *p, pipe_error *err)
 
     for (size_t k = 0; k < p->n_launches; k++) {
         const launch *l = &p->launches[k];
+        if (l->derives && p->derived[l->derives - 1].fresh)
+            continue;
+        e->stats.launches++;
         PIPE_TRY(l->call ? launch_call(e, l, err) : launch_kernel(e, l, err));
         if (!p->warm)
             PIPE_TRY(first_run(e, k, &said, err));
@@ -162,7 +167,6 @@ static pipe_status enqueue(pipe_engine *e, plan *p, pipe_error *err)
     if (!p->warm)
         e->stats.compile_seconds += pipei_seconds() - start;
     p->warm = true;
-    e->stats.launches += p->n_launches;
     return PIPE_OK;
 }
 
@@ -208,8 +212,12 @@ pipe_status pipei_replay(pipe_engine *e, plan *p, pipe_error *err)
 
     for (size_t k = 0; k < p->n_out && status == PIPE_OK; k++)
         status = pipei_buffer_new(e->device, p->out_bytes[k], e->label, &outs[k], err);
+    for (size_t k = 0; k < e->request.n_assigns; k++)
+        e->request.assigns[k].leaf->version++;  /* even if this fails half-way */
     if (status == PIPE_OK)
-        status = copy_all(e, p->before, p->n_before, outs, err);
+        status = pipei_derived_bind(e, p, err);
+    if (status == PIPE_OK)
+        status = copy_all(e, p, p->before, p->n_before, outs, err);
     if (status == PIPE_OK) {
         const cl_int code = bind(e, p, outs);
         if (code != CL_SUCCESS)
@@ -218,7 +226,7 @@ pipe_status pipei_replay(pipe_engine *e, plan *p, pipe_error *err)
     if (status == PIPE_OK)
         status = enqueue(e, p, err);
     if (status == PIPE_OK)
-        status = copy_all(e, p->after, p->n_after, outs, err);
+        status = copy_all(e, p, p->after, p->n_after, outs, err);
     if (status == PIPE_OK)
         status = bound_queue(e, err);
     if (e->profiling) {                         /* also of what was enqueued before a failure: the plan may go */
@@ -230,6 +238,7 @@ pipe_status pipei_replay(pipe_engine *e, plan *p, pipe_error *err)
             pipei_buffer_free(e->device, outs[k]);
         return status;
     }
+    pipei_derived_made(e, p);
     hand_over(e, p, outs);
     e->stats.plans_replayed++;
     return PIPE_OK;

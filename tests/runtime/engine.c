@@ -510,6 +510,52 @@ Test(engine, an_update_waits_for_other_readers)
     pipei_engine_free(e);
 }
 
+/* ---- what is made of leaves and kept ---- */
+/* 9 numbers times 9 weights; expects `launches` kernels, one of which packs. */
+static void expect_product(pipe_engine *e, pipe_tensor *x, pipe_tensor *w, float factor, float want,
+                           uint64_t launches)
+{
+    pipe_tensor *y = NULL;
+    pipe_keep(&y, pipe_conv2d(x, w, (pipe_conv){0}));
+    if (factor != 1.0f)                         /* another plan */
+        pipe_keep(&y, row_affine(y, factor, 0));
+    cr_expect_eq(launches_of_eval(e), launches, "%g: not %d launches", (double)want, (int)launches);
+    expect(y, 1, (float[]){want});
+    pipe_keep(&y, NULL);
+}
+
+Test(engine, weights_are_packed_when_they_have_changed)
+{
+    pipe_engine *e = runtime_engine("avx2");
+    const float numbers[9] = {1, 2, 3, 4, 5, 6, 7, 8, 9}, ones[9] = {1, 1, 1, 1, 1, 1, 1, 1, 1};
+    pipe_tensor *x = NULL, *w = NULL, *y = NULL;
+    pipe_keep(&x, pipe_from_f32(e, PIPE_SHAPE(1, 3, 3, 1), numbers));
+    pipe_keep(&w, pipe_from_f32(e, PIPE_SHAPE(3, 3, 1, 1), ones));
+    expect_product(e, x, w, 1, 45, 2);
+    expect_product(e, x, w, 1, 45, 1);
+    expect_product(e, x, w, 2, 90, 1);          /* another plan finds them */
+    OK(pipei_tensor_write(w, numbers, sizeof numbers, &err_));
+    expect_product(e, x, w, 2, 570, 2);
+    expect_product(e, x, w, 1, 285, 1);
+    OK(pipe_assign(w, row_affine(w, 10, 0), &err_));
+    OK(pipe_eval(e, &err_));
+    expect_product(e, x, w, 1, 2850, 2);
+    expect_product(e, x, w, 1, 2850, 1);
+
+    /* A plan that writes the weights packs them every time. */
+    for (int step = 0; step < 2; step++) {
+        pipe_keep(&y, pipe_conv2d(x, w, (pipe_conv){0}));
+        OK(pipe_assign(w, row_affine(w, 0.1, 0), &err_));
+        cr_expect_eq(launches_of_eval(e), 3, "step %d", step);
+        expect(y, 1, (float[]){step == 0 ? 2850 : 285});
+    }
+    expect_product(e, x, w, 1, 28.5f, 2);
+    pipe_keep(&x, NULL);
+    pipe_keep(&w, NULL);
+    pipe_keep(&y, NULL);
+    pipei_engine_free(e);
+}
+
 Test(engine, the_last_assignment_counts)
 {
     pipe_engine *e = runtime_engine(NULL);

@@ -182,8 +182,8 @@ static weights pack_weights(pipe_lowering *l, pipei_pack how)
         w.b_step = how.taps * n * width;
         tile = (pipei_tile){.rows = 1, .vectors = 1, .width = width, .columns = width};
         const pipei_pack turned = {
-            .batch = how.batch, .taps = how.taps, .k = how.n, .n = how.k, .batch_stride = how.batch_stride,
-            .tap_stride = how.tap_stride, .k_stride = how.n_stride, .n_stride = how.k_stride};
+            .kept = true, .batch = how.batch, .taps = how.taps, .k = how.n, .n = how.k,
+            .batch_stride = how.batch_stride, .tap_stride = how.tap_stride, .k_stride = how.n_stride, .n_stride = how.k_stride};
         how = turned;
     }
     w.zero_at = pipei_pack_count(&how, tile);
@@ -263,7 +263,7 @@ static void lower_taps(pipe_lowering *l, const taps *t, const weights *w)
 static void lower_forward(pipe_lowering *l, const pipei_conv_geometry *g)
 {
     const weights w = pack_weights(l, (pipei_pack){
-        .batch = g->groups, .taps = g->kh * g->kw, .k = g->cig, .n = g->cog,
+        .kept = true, .batch = g->groups, .taps = g->kh * g->kw, .k = g->cig, .n = g->cog,
         .batch_stride = g->cog, .tap_stride = g->cig * g->co, .k_stride = g->co, .n_stride = 1});
     const taps t = {
         .n = g->n, .h = g->h, .w = g->w, .ci = g->ci, .k = g->cig,
@@ -305,7 +305,7 @@ static void reach(const pipei_conv_geometry *g, int axis, int64_t r, taps *t)
 static void lower_transpose(pipe_lowering *l, const pipei_conv_geometry *g)
 {
     const weights w = pack_weights(l, (pipei_pack){
-        .batch = g->groups, .taps = g->kh * g->kw, .k = g->cog, .n = g->cig,
+        .kept = true, .batch = g->groups, .taps = g->kh * g->kw, .k = g->cog, .n = g->cig,
         .batch_stride = g->cog, .tap_stride = g->cig * g->co, .k_stride = 1, .n_stride = g->co});
     for (int64_t ry = 0; ry < pipei_min(g->stride[0], g->h); ry++)
         for (int64_t rx = 0; rx < pipei_min(g->stride[1], g->w); rx++) {

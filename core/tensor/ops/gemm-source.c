@@ -158,6 +158,13 @@ void pipei_launch_add(pipe_lowering *l, pipe_launch *launch, pipe_text *source)
     pipe_text_free(source);
 }
 
+void pipei_launch_derive(pipe_lowering *l, pipe_launch *launch, pipe_text *source, uint32_t scratch)
+{
+    launch->source = source->data;
+    pipei_lower_derive(l, launch, scratch);
+    pipe_text_free(source);
+}
+
 /* ---- packing ---- */
 int64_t pipei_pack_panels(const pipei_pack *p, pipei_tile t)
 {
@@ -202,7 +209,8 @@ uint32_t pipei_lower_pack(pipe_lowering *l, const pipei_pack *p, pipei_tile t, u
         "    }\n"
         "}\n";
     const int64_t zero = p->no_zero_row ? 0 : pipei_max(p->k, p->n);
-    const uint32_t scratch = pipe_lower_scratch(l, (size_t)(pipei_pack_count(p, t) + zero));
+    const size_t count = (size_t)(pipei_pack_count(p, t) + zero);
+    const uint32_t scratch = p->kept ? pipei_lower_derived(l, input, count) : pipe_lower_scratch(l, count);
     const pipei_word words[] = {{.name = "COLUMNS", .number = t.columns}, {.name = "WIDTH", .number = t.width}, {0}};
     pipe_text s = {0};
     pipei_emit(&s, text, words);
@@ -220,7 +228,10 @@ uint32_t pipei_lower_pack(pipe_lowering *l, const pipei_pack *p, pipei_tile t, u
     pipei_launch_int(&launch, p->k_stride);
     pipei_launch_int(&launch, p->n_stride);
     pipei_launch_int(&launch, zero);
-    pipei_launch_add(l, &launch, &s);
+    if (p->kept)
+        pipei_launch_derive(l, &launch, &s, scratch);
+    else
+        pipei_launch_add(l, &launch, &s);
     return scratch;
 }
 

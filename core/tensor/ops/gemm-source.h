@@ -3,8 +3,7 @@
 #ifndef PIPE_CORE_GEMM_SOURCE_H
 #define PIPE_CORE_GEMM_SOURCE_H
 
-#include "core/device/device.h"
-#include <pipe/op.h>
+#include "core/tensor/call.h"
 
 /* ---- templates: kernel text with $NAME replaced ---- */
 typedef struct pipei_word {
@@ -59,6 +58,7 @@ typedef struct pipei_pack {
     int64_t batch, taps, k, n;
     int64_t batch_stride, tap_stride, k_stride, n_stride;
     bool no_zero_row;
+    bool kept;             /* a weight: packed anew only when it has changed (call.h) */
 } pipei_pack;
 PIPE_INTERNAL int64_t pipei_pack_panels(const pipei_pack *p, pipei_tile t);
 /* Elements of the packed operand without the zero row: where that begins. */
@@ -102,6 +102,8 @@ PIPE_INTERNAL void pipei_launch_buffer(pipe_launch *l, pipe_arg_kind kind, uint3
 PIPE_INTERNAL void pipei_launch_int(pipe_launch *l, int64_t value);
 /* Adds the launch with the text as its source, then frees the text. */
 PIPE_INTERNAL void pipei_launch_add(pipe_lowering *l, pipe_launch *launch, pipe_text *source);
+/* The same for the launch that makes derived scratch memory: see call.h. */
+PIPE_INTERNAL void pipei_launch_derive(pipe_lowering *l, pipe_launch *launch, pipe_text *source, uint32_t scratch);
 
 static inline int64_t pipei_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t pipei_min(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -288,7 +288,7 @@ static void lower_gemm(pipe_lowering *l, const pipei_matmul *g)
     if (c.pack_b) {
         const pipei_pack how = {
             .batch = product(g->b_batch, g->rank), .taps = 1, .k = g->k, .n = g->n, .batch_stride = g->k * g->n,
-            .k_stride = g->tb ? 1 : g->n, .n_stride = g->tb ? g->k : 1, .no_zero_row = true,
+            .k_stride = g->tb ? 1 : g->n, .n_stride = g->tb ? g->k : 1, .no_zero_row = true, .kept = true,
         };
         packed = pipei_lower_pack(l, &how, tile, g->b);
     }

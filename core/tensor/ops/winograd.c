@@ -359,11 +359,11 @@ static void launch_ints(pipe_launch *launch, size_t n, const int64_t *ints)
 }
 
 /* [panel][36][k][columns], positions `step` apart; behind them zeros: the channels of a pixel
- * outside of the image, and the slots. */
+ * outside of the image, and the slots, which are zero again after each use. */
 static uint32_t lower_weights(pipe_lowering *l, const images *g, pipei_tile tile, int64_t step)
 {
     const int64_t panels = pipei_ceil_div(g->cols, tile.columns), n_zero = g->k + n_slots(pipe_lower_profile(l));
-    const uint32_t scratch = pipe_lower_scratch(l, (size_t)(panels * POSITIONS * step + n_zero));
+    const uint32_t scratch = pipei_lower_derived(l, 1, (size_t)(panels * POSITIONS * step + n_zero));
     pipei_tile_words w;
     pipe_text s = {0};
     words_make(&w, &s, tile, "a%u");
@@ -378,7 +378,7 @@ static uint32_t lower_weights(pipe_lowering *l, const images *g, pipei_tile tile
     pipei_launch_buffer(&launch, PIPE_ARG_SCRATCH, scratch);
     launch_ints(&launch, 8, (int64_t[]){
         g->k, g->cols, g->first, g->tap_stride, g->k_stride, g->n_stride, step, n_zero});
-    pipei_launch_add(l, &launch, &s);
+    pipei_launch_derive(l, &launch, &s, scratch);
     return scratch;
 }
 
