@@ -44,6 +44,9 @@ const op_case op_cases_norm[] = {
     AFFINE(0, PIPE_ACTIVATION_RELU, CASE_FORWARD_ONLY | CASE_LARGE, "layer norm, two samples to a part", (NORMAL(1)),
            127, 3, 1),
     AFFINE(2, PIPE_ACTIVATION_SILU, 0, "empty", (NORMAL(4)), 0, 3, 4),
+    {"norm_affine", {NORMAL(2, 3, 40), NORMAL_OF(0, 60, 40), NORMAL_OF(0, 60, 40)},
+     .attr = {.i = {4, PIPE_ACTIVATION_SILU}, .f = {1e-3f}}, .tolerance = 2e-5, .flags = CASE_FORWARD_ONLY,
+     .why = "SiLU where exp() overflows and underflows"},
     {"norm_affine", {NORMAL_OF(1000, 1, 2, 9, 9, 8), NORMAL(8), NORMAL(8)}, .attr = {.i = {2, 0}, .f = {1e-3f}},
      .tolerance = 2e-3, .flags = CASE_FORWARD_ONLY, .why = "a mean of 1000 deviations"},
     {0}
