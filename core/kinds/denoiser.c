@@ -10,12 +10,12 @@
 #include <math.h>
 #include <string.h>
 
-const char *const pipe_prediction_names[] = {"eps", "x0", "v", "score", "flow", "edm", NULL};
+const char *const pipe_prediction_names[] = {"eps", "x0", "v", "score", "flow", "edm", "trigflow", NULL};
 
 const char *pipe_prediction_name(pipe_prediction p)
 {
-    return p >= PIPE_PREDICT_EPS && p <= PIPE_PREDICT_EDM ? pipe_prediction_names[p - PIPE_PREDICT_EPS]
-                                                          : "nothing known yet";
+    return p >= PIPE_PREDICT_EPS && p <= PIPE_PREDICT_TRIGFLOW ? pipe_prediction_names[p - PIPE_PREDICT_EPS]
+                                                               : "nothing known yet";
 }
 
 pipe_status pipe_denoiser_describe(pipe_denoiser *d, pipe_denoiser_info *info, pipe_error *err)
@@ -135,12 +135,17 @@ typedef struct linear {
     number x, f;
 } linear; /* x X + f F */
 
-/* c_skip x / alpha + c_out F of Karras et al. 2022, as factors of X and F. */
-static linear edm(const levels *l)
+/* c_skip x / alpha + c_out F of Karras et al. 2022, as factors of X and F.  TrigFlow's x0 = cos(t) x - sin(t)
+ * sigma_data F, with x scaled to its own schedule, where tan t = rho / sigma_data, is the same with the other
+ * sign of F. */
+static linear preconditioned(pipe_prediction p, const levels *l)
 {
     const number rho = quotient(l->s, l->a), sd2 = mul(l->sd, l->sd), sum = add(mul(rho, rho), sd2);
 
-    return (linear){.x = quotient(quotient(sd2, sum), l->a), .f = quotient(mul(rho, l->sd), root(sum))};
+    const number out = quotient(mul(rho, l->sd), root(sum));
+
+    return (linear){.x = quotient(quotient(sd2, sum), l->a),
+                    .f = p == PIPE_PREDICT_TRIGFLOW ? neg(out) : out};
 }
 
 static linear combine(number p, linear a, number q, linear b)
@@ -176,7 +181,7 @@ static void decompose(pipe_prediction from, const levels *l, linear *x0, linear 
         *x0 = combine(inverse(l->a), x, neg(quotient(l->s, l->a)), *eps);
         return;
     default:
-        *x0 = from == PIPE_PREDICT_X0 ? f : edm(l);
+        *x0 = from == PIPE_PREDICT_X0 ? f : preconditioned(from, l);
         *eps = combine(inverse(l->s), x, neg(quotient(l->a, l->s)), *x0);
         return;
     }
@@ -196,7 +201,7 @@ static linear compose(pipe_prediction to, const levels *l, linear x0, linear eps
     case PIPE_PREDICT_FLOW:
         return combine(l->da, x0, l->ds, eps);
     default: {
-        const linear d = edm(l), x = {host(1.0), host(0.0)};
+        const linear d = preconditioned(to, l), x = {host(1.0), host(0.0)};
         return combine(inverse(d.f), x0, neg(quotient(d.x, d.f)), x);
     }
     }
@@ -207,32 +212,46 @@ static pipe_tensor *per_row(number c, pipe_tensor *x)
     return c.t ? pipe_mul(pipe_per_sample(c.t, x), x) : pipe_scale(x, c.v);
 }
 
+static linear conversion(pipe_prediction from, pipe_prediction to, const levels *l)
+{
+    linear x0, eps;
+
+    decompose(from, l, &x0, &eps);
+    return compose(to, l, x0, eps);
+}
+
+void pipe_conversion_at(pipe_prediction from, pipe_prediction to, const pipe_schedule_point *p,
+                        double sigma_data, double *x, double *output)
+{
+    const levels l = {host(p->alpha), host(p->sigma), host(p->dalpha), host(p->dsigma), host(sigma_data)};
+    const linear c = conversion(from, to, &l);
+
+    *x = from == to ? 0.0 : c.x.v; /* exactly, also where other predictions are not determined */
+    *output = from == to ? 1.0 : c.f.v;
+}
+
 pipe_tensor *pipe_convert_prediction(pipe_tensor *output, pipe_prediction from, pipe_prediction to,
                                      pipe_tensor *x, const pipe_level *l, double sigma_data)
 {
-    levels v;
-    linear x0, eps, want;
+    double cx, cf;
 
     if (from == PIPE_PREDICT_NONE || to == PIPE_PREDICT_NONE)
         return pipe_poison(pipe_tensor_engine(x), PIPE_EINVAL,
                            "it is not known what the model predicts: train it first");
     if (from == to)
         return output;
-    if (l->uniform)
-        v = (levels){host(l->point.alpha), host(l->point.sigma), host(l->point.dalpha), host(l->point.dsigma),
-                     host(sigma_data)};
-    else
-        v = (levels){{0, l->alpha}, {0, l->sigma}, {0, l->dalpha}, {0, l->dsigma}, host(sigma_data)};
-    decompose(from, &v, &x0, &eps);
-    want = compose(to, &v, x0, eps);
-    if (!l->uniform)
+    if (!l->uniform) {
+        const levels v = {{0, l->alpha}, {0, l->sigma}, {0, l->dalpha}, {0, l->dsigma}, host(sigma_data)};
+        const linear want = conversion(from, to, &v);
         return pipe_add(per_row(want.x, x), per_row(want.f, output));
-    if (!isfinite(want.x.v) || !isfinite(want.f.v))
+    }
+    pipe_conversion_at(from, to, &l->point, sigma_data, &cx, &cf);
+    if (!isfinite(cx) || !isfinite(cf))
         return pipe_poison(
             pipe_tensor_engine(x), PIPE_EDOMAIN,
             "%s cannot be had from %s at t = %g (alpha = %g, sigma = %g): it is not determined there",
             pipe_prediction_name(to), pipe_prediction_name(from), l->point.t, l->point.alpha, l->point.sigma);
-    return pipe_axpby(want.x.v, x, want.f.v, output);
+    return pipe_axpby(cx, x, cf, output);
 }
 
 pipe_tensor *pipe_predict(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l, const pipe_condition *c,

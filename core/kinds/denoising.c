@@ -1,7 +1,11 @@
 /* What objectives that train denoisers share. */
+#include "core/base/special.h"
 #include "core/run/object.h"
 
+#include <math.h>
 #include <string.h>
+
+const char *const pipe_times_names[] = {"uniform", "logit-normal", "mode", "log-normal", NULL};
 
 static pipe_status check_labels(const pipe_object *model, const pipe_dataset_info *data, int64_t classes,
                                 pipe_error *err)
@@ -74,4 +78,44 @@ void pipe_batch_uniform(const pipe_batch *b, const char *purpose, bool stratifie
             pipe_host_rand(key, &value, 1);
         u[r] = stratified ? ((double)r + value) / (double)n : value;
     }
+}
+
+double pipe_time_quantile(const pipe_time_density *d, pipe_schedule *s, double u)
+{
+    const double pi = 3.14159265358979323846, z = d->mean + d->deviation * pipei_normal_quantile(u);
+    pipe_schedule_info info;
+
+    if (pipe_schedule_describe(s, &info, NULL) != PIPE_OK)
+        return NAN;
+    switch (d->times) {
+    case PIPE_TIMES_LOGIT_NORMAL:
+        u = 1.0 / (1.0 + exp(-z));
+        break;
+    case PIPE_TIMES_MODE: { /* the paper's f(1 - u), which rises */
+        const double sine = sin(0.5 * pi * u);
+        u -= d->mode_scale * (sine * sine - u);
+        break;
+    }
+    case PIPE_TIMES_LOG_NORMAL:
+        return pipe_schedule_time_of(s, -z);
+    default:
+        break;
+    }
+    return info.t_min + u * (info.t_max - info.t_min);
+}
+
+pipe_status pipe_training_times(const pipe_time_density *d, pipe_schedule *s, const pipe_batch *b,
+                                bool stratified, double *t, pipe_error *err)
+{
+    pipe_schedule_info info;
+
+    PIPE_TRY(pipe_schedule_describe(s, &info, err));
+    pipe_batch_uniform(b, "time", stratified, t);
+    for (int64_t r = 0; r < pipe_batch_size(b); r++) {
+        const double n = (double)info.discrete;
+        t[r] = pipe_time_quantile(d, s, t[r]);
+        if (info.discrete > 0)
+            t[r] = fmin(floor(t[r] * n) + 1.0, n) / n;
+    }
+    return PIPE_OK;
 }

@@ -18,10 +18,12 @@ typedef enum pipe_prediction {
     PIPE_PREDICT_V,             /* alpha eps - sigma x0 (Salimans and Ho 2022) */
     PIPE_PREDICT_SCORE,         /* grad log p_t(x) = -eps / sigma */
     PIPE_PREDICT_FLOW,          /* alpha' x0 + sigma' eps: the velocity dx/dt */
-    PIPE_PREDICT_EDM            /* F of Karras et al. 2022: D = c_skip x/alpha + c_out F */
+    PIPE_PREDICT_EDM,           /* F of Karras et al. 2022: D = c_skip x/alpha + c_out F */
+    PIPE_PREDICT_TRIGFLOW       /* F of Lu and Song 2024, arXiv:2410.11081: x0 = cos(t) x - sin(t) sigma_data F with
+                                   tan(t) = sigma_data^-1 sigma / alpha and x scaled to that schedule */
 } pipe_prediction;
 PIPE_API const char *pipe_prediction_name(pipe_prediction p);
-/** "eps", "x0", "v", "score", "flow", "edm", NULL: choices for parameters. */
+/** "eps", "x0", "v", "score", "flow", "edm", "trigflow", NULL: choices for parameters. */
 PIPE_API extern const char *const pipe_prediction_names[];
 
 typedef struct pipe_denoiser_info {
@@ -89,6 +91,10 @@ PIPE_API pipe_tensor *pipe_predict(pipe_denoiser *d, pipe_tensor *x, const pipe_
  *                    PIPE_EINVAL   an untrained network */
 PIPE_API pipe_tensor *pipe_predict_x0_of_ratio(pipe_denoiser *d, pipe_tensor *x, double ratio,
                                                const pipe_condition *c);
+/** The conversion at one level as numbers: want = *x times x + *output times the output.  Not finite where
+ *  it is not determined.  *output of a conversion to x0 is how errors carry over. */
+PIPE_API void pipe_conversion_at(pipe_prediction from, pipe_prediction to, const pipe_schedule_point *p,
+                                 double sigma_data, double *x, double *output);
 /** The conversion alone. */
 PIPE_API pipe_tensor *pipe_convert_prediction(pipe_tensor *output, pipe_prediction from, pipe_prediction to,
                                               pipe_tensor *x, const pipe_level *l, double sigma_data);

@@ -38,6 +38,38 @@ PIPE_API pipe_tensor *pipe_denoising_labels(pipe_denoiser *model, pipe_batch *b,
  *  arXiv:2107.00630, appendix I.1): each is uniform, the batch covers the range. */
 PIPE_API void pipe_batch_uniform(const pipe_batch *b, const char *purpose, bool stratified, double *u);
 
+/** At which times to train; the choices of PIPE_TIME_PARAMS, in their order. */
+typedef enum pipe_times {
+    PIPE_TIMES_UNIFORM,
+    PIPE_TIMES_LOGIT_NORMAL,        /* logit t ~ N(mean, deviation^2), t from 0 to 1 over the schedule */
+    PIPE_TIMES_MODE,                /* Esser et al. 2024, arXiv:2403.03206, equation 20 */
+    PIPE_TIMES_LOG_NORMAL           /* ln(sigma / alpha) ~ N(mean, deviation^2) (Karras et al. 2022) */
+} pipe_times;
+typedef struct pipe_time_density {
+    size_t size;
+    pipe_times times;
+    double mean, deviation, mode_scale;
+} pipe_time_density;
+PIPE_API extern const char *const pipe_times_names[];
+/** The rows of a state with int64_t times and double mean, deviation, mode_scale. */
+#define PIPE_TIME_PARAMS(state)                                                                                 \
+    PIPE_CHOICE(state, times, "uniform", pipe_times_names,                                                      \
+                "at which times to train: uniform, logit-normal or mode (more often in the middle, where it is " \
+                "hard), log-normal (of sigma / alpha; EDM's has mean -1.2 and deviation 1.2)"),                 \
+    PIPE_FLOAT(state, mean, 0.0, -20.0, 20.0, NULL,                                                             \
+               "of logit-normal and log-normal; higher trains more at high noise"),                             \
+    PIPE_FLOAT(state, deviation, 1.0, 0.01, 20.0, NULL,                                                         \
+               "of logit-normal and log-normal; higher spreads towards both ends"),                             \
+    PIPE_FLOAT(state, mode_scale, 1.29, -1.0, 1.75, NULL,                                                       \
+               "of mode; above 0 trains more in the middle, below 0 more at both ends")
+/** Quantile u in (0, 1) of a density: the time of the schedule below which a share u of the times lies.
+ *  A log-normal one is cut off at the schedule's ends. */
+PIPE_API double pipe_time_quantile(const pipe_time_density *d, pipe_schedule *s, double u);
+/** A time per row, t [batch size], as pipe_batch_uniform() of purpose "time" draws its quantile; of a
+ *  discrete schedule always one of its steps. */
+PIPE_API pipe_status pipe_training_times(const pipe_time_density *d, pipe_schedule *s, const pipe_batch *b,
+                                         bool stratified, double *t, pipe_error *err);
+
 /** One update of a flat vector of weights. */
 typedef struct pipe_update {
     size_t size;

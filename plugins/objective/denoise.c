@@ -5,16 +5,16 @@
 
 #include <math.h>
 
-enum { NONE, MIN_SNR, TRUNCATED_SNR, SNR_PLUS_1 };
+enum { NONE, MIN_SNR, TRUNCATED_SNR, SNR_PLUS_1, EDM, ELBO };
 
 static const char *const predictions[] = {"eps", "x0", "v", NULL};
 static const pipe_prediction prediction_of[] = {PIPE_PREDICT_EPS, PIPE_PREDICT_X0, PIPE_PREDICT_V};
-static const char *const weightings[] = {"none", "min-snr", "truncated-snr", "snr+1", NULL};
+static const char *const weightings[] = {"none", "min-snr", "truncated-snr", "snr+1", "edm", "elbo", NULL};
 
 typedef struct {
     pipe_schedule *schedule;
-    int64_t predict, weighting;
-    double gamma, label_dropout;
+    int64_t predict, weighting, times;
+    double gamma, sigma_data, mean, deviation, mode_scale, label_dropout;
     bool stratified;
 } state;
 
@@ -30,8 +30,13 @@ static const pipe_param params[] = {
     PIPE_CHOICE(
         state, weighting, "none", weightings,
         "of noise levels in the loss: none (as predicted), or as a weight of the error in x0: min-snr "
-        "(capped at gamma: Hang et al. 2023), truncated-snr (at least 1), snr+1"),
+        "(capped at gamma: Hang et al. 2023), truncated-snr (at least 1), snr+1, edm (snr + 1 / "
+        "sigma_data^2: "
+        "Karras et al. 2022), elbo (the likelihood bound, with uniform times: Kingma et al. 2021)"),
     PIPE_FLOAT(state, gamma, 5.0, 0.01, 1e6, NULL, "cap of min-snr; higher gives low noise more weight"),
+    PIPE_FLOAT(state, sigma_data, 0.5, 1e-6, 1e6, NULL,
+               "of weighting edm: standard deviation of the data; higher gives high noise less weight"),
+    PIPE_TIME_PARAMS(state),
     PIPE_FLOAT(
         state, label_dropout, 0.1, 0.0, 1.0, NULL,
         "share of samples trained without their label; guidance needs about 0.1, 0 learns the labels only"),
@@ -46,32 +51,30 @@ static pipe_status declare(void *self, pipe_object *model, const pipe_dataset_in
     return pipe_denoising_declare(model, data, prediction_of[st->predict], st->schedule, err);
 }
 
-/* Training levels: the schedule's own steps where it has some. */
-static pipe_status draw_times(const state *st, const pipe_batch *b, double *t, pipe_error *err)
-{
-    pipe_schedule_info info;
-
-    PIPE_TRY(pipe_schedule_describe(st->schedule, &info, err));
-    pipe_batch_uniform(b, "time", st->stratified, t);
-    for (int64_t r = 0; r < pipe_batch_size(b); r++) {
-        if (info.discrete > 0)
-            t[r] = fmin(floor(t[r] * (double)info.discrete) + 1.0, (double)info.discrete) /
-                   (double)info.discrete;
-        else
-            t[r] = info.t_min + t[r] * (info.t_max - info.t_min);
-    }
-    return PIPE_OK;
-}
-
 /* Weight of the squared error of what is predicted.  With e the error of x0, that of
  * eps is alpha / sigma e and that of v (alpha^2 + sigma^2) / sigma e. */
 static double weight_at(const state *st, double t)
 {
     const pipe_schedule_point p = pipe_schedule_at(st->schedule, t);
     const double a2 = p.alpha * p.alpha, s2 = fmax(p.sigma * p.sigma, 1e-12), snr = a2 / s2;
-    const double in_x0 = st->weighting == MIN_SNR         ? fmin(snr, st->gamma)
-                         : st->weighting == TRUNCATED_SNR ? fmax(snr, 1.0)
-                                                          : snr + 1.0;
+    double in_x0 = snr + 1.0;
+
+    switch (st->weighting) {
+    case MIN_SNR:
+        in_x0 = fmin(snr, st->gamma);
+        break;
+    case TRUNCATED_SNR:
+        in_x0 = fmax(snr, 1.0);
+        break;
+    case EDM:
+        in_x0 = snr + 1.0 / (st->sigma_data * st->sigma_data);
+        break;
+    case ELBO:
+        in_x0 = fabs(p.alpha * p.dalpha / s2 - snr * p.dsigma / p.sigma);
+        break; /* 1/2 d SNR / dt */
+    default:
+        break;
+    }
 
     switch (prediction_of[st->predict]) {
     case PIPE_PREDICT_EPS:
@@ -113,6 +116,8 @@ static pipe_tensor *weighted(const state *st, pipe_batch *b, const double *t, pi
 static pipe_tensor *loss(void *self, pipe_object *model, pipe_batch *b)
 {
     const state *st = self;
+    const pipe_time_density density = {sizeof density, (pipe_times)st->times, st->mean, st->deviation,
+                                       st->mode_scale};
     PIPE_CLEANUP(pipe_free_ptr) double *t = pipe_alloc_array((size_t)pipe_batch_size(b), sizeof *t);
     pipe_condition condition = {.size = sizeof condition};
     pipe_error err = PIPE_ERROR_INIT;
@@ -120,7 +125,7 @@ static pipe_tensor *loss(void *self, pipe_object *model, pipe_batch *b)
 
     if (pipe_check(x0, NULL) != PIPE_OK)
         return x0;
-    if (draw_times(st, b, t, &err) != PIPE_OK)
+    if (pipe_training_times(&density, st->schedule, b, st->stratified, t, &err) != PIPE_OK)
         return pipe_poison(pipe_batch_engine(b), err.status, "%s", err.message);
     const pipe_level level = pipe_level_of(st->schedule, pipe_batch_engine(b), t, pipe_batch_size(b));
     pipe_tensor *eps = pipe_randn(pipe_batch_engine(b), *pipe_tensor_shape(x0), pipe_batch_key(b, "noise"));
@@ -132,7 +137,7 @@ static pipe_tensor *loss(void *self, pipe_object *model, pipe_batch *b)
 PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     PIPE_ABI(PIPE_KIND_OBJECTIVE),
     .name = "objective.denoise",
-    .version = "1.0.0",
+    .version = "1.1.0",
     .licence = "MIT",
     .summary = "mean squared error of predicted noise, data or v",
     .citation = "arXiv:2006.11239",

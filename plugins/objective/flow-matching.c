@@ -3,16 +3,10 @@
  * logit-normal times: Esser et al. 2024, arXiv:2403.03206, equation 19). */
 #include <pipe/pipe.h>
 
-#include <math.h>
-
-enum { UNIFORM, LOGIT_NORMAL };
-
-static const char *const densities[] = {"uniform", "logit-normal", NULL};
-
 typedef struct {
     pipe_schedule *schedule;
     int64_t times;
-    double mean, deviation, label_dropout;
+    double mean, deviation, mode_scale, label_dropout;
 } state;
 
 static const pipe_input inputs[] = {
@@ -20,11 +14,7 @@ static const pipe_input inputs[] = {
     PIPE_INPUT_END};
 
 static const pipe_param params[] = {
-    PIPE_CHOICE(
-        state, times, "uniform", densities,
-        "at which times to train: uniform, or logit-normal (more often in the middle, where it is hard)"),
-    PIPE_FLOAT(state, mean, 0.0, -10.0, 10.0, NULL, "of logit-normal; higher trains more at high noise"),
-    PIPE_FLOAT(state, deviation, 1.0, 0.01, 10.0, NULL, "of logit-normal; higher spreads towards both ends"),
+    PIPE_TIME_PARAMS(state),
     PIPE_FLOAT(
         state, label_dropout, 0.1, 0.0, 1.0, NULL,
         "share of samples trained without their label; guidance needs about 0.1, 0 learns the labels only"),
@@ -35,28 +25,11 @@ static pipe_status declare(void *self, pipe_object *model, const pipe_dataset_in
     return pipe_denoising_declare(model, data, PIPE_PREDICT_FLOW, ((state *)self)->schedule, err);
 }
 
-static pipe_status draw_times(const state *st, const pipe_batch *b, double *t, pipe_error *err)
-{
-    pipe_schedule_info info;
-    pipe_key key = pipe_batch_key(b, "time");
-    float z;
-
-    PIPE_TRY(pipe_schedule_describe(st->schedule, &info, err));
-    pipe_batch_uniform(b, "time", true, t);
-    for (int64_t r = 0; r < pipe_batch_size(b); r++) {
-        if (st->times == LOGIT_NORMAL) {
-            key.sample = (uint64_t)r;
-            pipe_host_randn(key, &z, 1);
-            t[r] = 1.0 / (1.0 + exp(-(st->mean + st->deviation * z)));
-        }
-        t[r] = info.t_min + t[r] * (info.t_max - info.t_min);
-    }
-    return PIPE_OK;
-}
-
 static pipe_tensor *loss(void *self, pipe_object *model, pipe_batch *b)
 {
     const state *st = self;
+    const pipe_time_density density = {sizeof density, (pipe_times)st->times, st->mean, st->deviation,
+                                       st->mode_scale};
     PIPE_CLEANUP(pipe_free_ptr) double *t = pipe_alloc_array((size_t)pipe_batch_size(b), sizeof *t);
     pipe_condition condition = {.size = sizeof condition};
     pipe_error err = PIPE_ERROR_INIT;
@@ -64,7 +37,7 @@ static pipe_tensor *loss(void *self, pipe_object *model, pipe_batch *b)
 
     if (pipe_check(x0, NULL) != PIPE_OK)
         return x0;
-    if (draw_times(st, b, t, &err) != PIPE_OK)
+    if (pipe_training_times(&density, st->schedule, b, true, t, &err) != PIPE_OK)
         return pipe_poison(pipe_batch_engine(b), err.status, "%s", err.message);
     const pipe_level l = pipe_level_of(st->schedule, pipe_batch_engine(b), t, pipe_batch_size(b));
     pipe_tensor *eps = pipe_randn(pipe_batch_engine(b), *pipe_tensor_shape(x0), pipe_batch_key(b, "noise"));
@@ -77,7 +50,7 @@ static pipe_tensor *loss(void *self, pipe_object *model, pipe_batch *b)
 PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     PIPE_ABI(PIPE_KIND_OBJECTIVE),
     .name = "objective.flow-matching",
-    .version = "1.0.0",
+    .version = "1.1.0",
     .licence = "MIT",
     .summary = "mean squared error of the velocity from data to noise",
     .citation = "arXiv:2210.02747",

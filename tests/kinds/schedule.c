@@ -1,10 +1,13 @@
 /* Schedules: every one is a schedule (the properties that all have), and has the
  * values of its definition. */
+#include "support/folder.h"
 #include "support/objects.h"
 
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 #include <math.h>
+#include <pipe/io.h>
+#include <stdio.h>
 #include <string.h>
 
 typedef struct {
@@ -191,7 +194,7 @@ Test(schedule, conversions_agree_with_their_definition)
     pipe_engine *e = test_engine();
     const double t[N] = {0.2, 0.5, 0.9}, sd = 0.5;
     pipe_error err = PIPE_ERROR_INIT;
-    float x0[N * D], eps[N * D], want[6][N * D], x[N * D], got[N * D];
+    float x0[N * D], eps[N * D], want[7][N * D], x[N * D], got[N * D];
 
     pipe_host_randn((pipe_key){.seed = 1}, x0, N * D);
     pipe_host_randn((pipe_key){.seed = 2}, eps, N * D);
@@ -206,9 +209,12 @@ Test(schedule, conversions_agree_with_their_definition)
             want[3][i] = (float)(-(double)eps[i] / g);
             want[4][i] = (float)(p.dalpha * (double)x0[i] + p.dsigma * (double)eps[i]);
             want[5][i] = (float)(((double)x0[i] - sd * sd / d * (double)x[i] / a) / (rho * sd / sqrt(d)));
+            /* of TrigFlow's own definition: x there is cos x0 + sin eps' with eps' of the data's deviation */
+            const double angle = atan(rho / sd), trig = cos(angle) * (double)x[i] / a;
+            want[6][i] = (float)((cos(angle) * trig - (double)x0[i]) / (sin(angle) * sd));
         }
-        for (int from = 0; from < 6; from++)
-            for (int to = 0; to < 6; to++) {
+        for (int from = 0; from < 7; from++)
+            for (int to = 0; to < 7; to++) {
                 const pipe_level l = uniform ? pipe_level_uniform(s, e, N, 0.4) : pipe_level_of(s, e, t, N);
                 pipe_tensor *f = pipe_from_f32(e, PIPE_SHAPE(N, D), want[from]);
                 pipe_tensor *y = pipe_convert_prediction(f, (pipe_prediction)(from + 1),
@@ -222,6 +228,138 @@ Test(schedule, conversions_agree_with_their_definition)
             }
     }
     pipe_object_unref(s);
+}
+
+/* There and back is the identity in double precision, through all pairs under all schedules; and an error of
+ * what is given becomes one of x0 by the factor of the table of conversions (arXiv:2510.21890). */
+Test(schedule, conversions_are_exact)
+{
+    static const char *const names[] = {
+        "linear",  "scaled-linear", "cosine",  "sigmoid", "sigmoid-continuous",
+        "laplace", "exponential",   "edm",     "ve",      "vp",
+        "sub-vp",  "flow",          "trigflow"};
+    const double sd = 0.7;
+
+    for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
+        char name[48];
+        pipe_schedule_info info;
+        pipe_error err = PIPE_ERROR_INIT;
+        snprintf(name, sizeof name, "schedule.%s", names[k]);
+        pipe_object *s = test_object("schedule", name, NULL, NULL);
+        OK(pipe_schedule_describe(s, &info, &err));
+        for (int i = 0; i < 25; i++) {
+            const double t = info.t_min + (info.t_max - info.t_min) * (0.02 + 0.04 * i);
+            const pipe_schedule_point p = pipe_schedule_at(s, t);
+            const double a = p.alpha, g = p.sigma, rho = g / a, w = a * p.dsigma - p.dalpha * g;
+            const double out = rho * sd / sqrt(rho * rho + sd * sd);
+            const double factor[] = {rho, 1.0, g / (a * a + g * g), g * g / a, g / w, out, out};
+            for (int from = PIPE_PREDICT_EPS; from <= PIPE_PREDICT_TRIGFLOW; from++) {
+                double x, f;
+                pipe_conversion_at((pipe_prediction)from, PIPE_PREDICT_X0, &p, sd, &x, &f);
+                cr_expect_float_eq(fabs(f), factor[from - 1], 1e-10 * factor[from - 1], "%s: %s at %g", name,
+                                   pipe_prediction_name((pipe_prediction)from), t);
+                for (int to = PIPE_PREDICT_EPS; to <= PIPE_PREDICT_TRIGFLOW; to++) {
+                    double bx, bf;
+                    pipe_conversion_at((pipe_prediction)from, (pipe_prediction)to, &p, sd, &x, &f);
+                    pipe_conversion_at((pipe_prediction)to, (pipe_prediction)from, &p, sd, &bx, &bf);
+                    cr_expect(fabs(bf * f - 1.0) < 1e-10 && fabs(bx + bf * x) < 1e-10 * (1.0 + fabs(bx)),
+                              "%s: %s to %s and back at %g: %.17g F + %.3g x", name,
+                              pipe_prediction_name((pipe_prediction)from),
+                              pipe_prediction_name((pipe_prediction)to), t, bf * f, bx + bf * x);
+                }
+            }
+        }
+        pipe_object_unref(s);
+    }
+}
+
+/* ---- densities of training times ---- */
+Test(schedule, training_times_have_their_quantiles)
+{
+    const double one = 0.5 * erfc(-sqrt(0.5)),
+                 pi = 3.14159265358979323846; /* the normal quantile of `one` is 1 */
+    pipe_object *flow = test_object("schedule", "schedule.flow", NULL, NULL),
+                *edm = test_object("schedule", "schedule.edm", NULL, NULL);
+    const pipe_time_density uniform = {sizeof uniform, PIPE_TIMES_UNIFORM, 0, 1, 0},
+                            logit = {sizeof logit, PIPE_TIMES_LOGIT_NORMAL, -0.4, 1.5, 0},
+                            mode = {sizeof mode, PIPE_TIMES_MODE, 0, 1, 1.29},
+                            karras = {sizeof karras, PIPE_TIMES_LOG_NORMAL, -1.2, 1.2, 0};
+    double mean = 0.0, square = 0.0, before = 0.0;
+
+    cr_expect_float_eq(pipe_time_quantile(&uniform, edm, 0.3), 24.0, 1e-12);
+    cr_expect_float_eq(pipe_time_quantile(&logit, flow, 0.5), 1.0 / (1.0 + exp(0.4)), 1e-12);
+    cr_expect_float_eq(pipe_time_quantile(&logit, flow, one), 1.0 / (1.0 + exp(0.4 - 1.5)), 1e-12);
+    cr_expect_float_eq(pipe_time_quantile(&logit, flow, 1.0 - one), 1.0 / (1.0 + exp(0.4 + 1.5)), 1e-12);
+    cr_expect_float_eq(pipe_time_quantile(&karras, edm, 0.5), exp(-1.2), 1e-12);
+    cr_expect_float_eq(pipe_time_quantile(&karras, edm, one), 1.0, 1e-12);
+    cr_expect_eq(pipe_time_quantile(&karras, edm, 1.0), 80.0, "cut off at the schedule's end");
+    /* equation 20 of the paper at u: 1 - u - s (cos^2(pi u / 2) - 1 + u), which falls */
+    for (int k = 1; k < 100; k++) {
+        const double u = k / 100.0, c = cos(0.5 * pi * u), t = pipe_time_quantile(&mode, flow, 1.0 - u);
+        cr_expect_float_eq(t, 1.0 - u - 1.29 * (c * c - 1.0 + u), 1e-12);
+    }
+    for (int k = 0; k < 20000; k++) { /* moments of ln sigma, and that quantiles rise */
+        const double t = pipe_time_quantile(&karras, edm, (k + 0.5) / 20000.0);
+        cr_expect(t > before);
+        before = t;
+        mean += log(t) / 20000.0;
+        square += log(t) * log(t) / 20000.0;
+    }
+    cr_expect_float_eq(mean, -1.2, 1e-3);
+    cr_expect_float_eq(square - mean * mean, 1.44, 1e-3);
+    pipe_object_unref(flow);
+    pipe_object_unref(edm);
+}
+
+/* ---- tables from files ---- */
+static pipe_status table(const char *path, const char *values, const char *zero, pipe_object **out,
+                         pipe_error *err)
+{
+    const char *const params[] = {"path", path, "values", values, "zero_terminal_snr", zero, NULL};
+    return test_object_try("schedule", "schedule.table", params, NULL, out, err);
+}
+
+/* The values of another schedule, read from each format, give that schedule. */
+Test(schedule, a_table_is_the_schedule_it_was_taken_from)
+{
+    enum { T = 20 };
+    const char *const steps[] = {"timesteps", "20", NULL};
+    PIPE_CLEANUP(folder_drop) char *folder = folder_make();
+    PIPE_CLEANUP(pipe_free_ptr)
+    char *npy = pipe_format("%s/bars.npy", folder),
+         *csv = pipe_format("%s/sigmas.csv", folder);
+    pipe_object *cosine = test_object("schedule", "schedule.cosine", steps, NULL), *s[3] = {NULL},
+                *bad = NULL;
+    const char *const column[] = {"sigma"};
+    pipe_error err = PIPE_ERROR_INIT;
+    double bar[T], sigma[T];
+
+    for (int i = 0; i < T; i++) {
+        const pipe_schedule_point p = pipe_schedule_at(cosine, (i + 1.0) / T);
+        bar[i] = p.alpha * p.alpha;
+        sigma[i] = p.sigma / p.alpha;
+    }
+    const pipe_array a = pipe_array_view(PIPE_ELEMENT_F64, PIPE_SHAPE(T), bar);
+    OK(pipe_npy_write(npy, &a, &err));
+    OK(pipe_csv_write(csv, column, sigma, T, 1, &err));
+    OK(table(npy, "alphas_cumprod", "false", &s[0], &err));
+    OK(table(csv, "sigmas", "false", &s[1], &err));
+    OK(table(csv, "sigmas", "true", &s[2], &err));
+    for (int i = 1; i <= 200; i++)
+        for (int k = 0; k < 2; k++)
+            cr_expect_float_eq(pipe_schedule_at(s[k], i / 200.0).alpha,
+                               pipe_schedule_at(cosine, i / 200.0).alpha, 1e-9, "file %d", k);
+    cr_expect_eq(pipe_schedule_at(s[2], 1.0).alpha, 0.0);
+    cr_expect_eq(table(csv, "betas", "false", &bad, &err), PIPE_EDOMAIN);
+    cr_expect(strstr(err.message, "sigmas.csv: beta of step") && strstr(err.message, "must lie in (0, 1)"),
+              "%s", err.message);
+    sigma[7] = sigma[6];
+    OK(pipe_csv_write(csv, column, sigma, T, 1, &err));
+    cr_expect_eq(table(csv, "sigmas", "false", &bad, &err), PIPE_EDOMAIN);
+    cr_expect(strstr(err.message, "of step 7 is") && strstr(err.message, "it must rise"), "%s", err.message);
+    for (int k = 0; k < 3; k++)
+        pipe_object_unref(s[k]);
+    pipe_object_unref(cosine);
 }
 
 Test(schedule, an_undetermined_conversion_is_refused)
