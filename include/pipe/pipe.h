@@ -7,5 +7,6 @@
 #include <pipe/op.h>
 #include <pipe/plugin.h>
 #include <pipe/run.h>
+#include <pipe/solver.h>
 
 #endif

@@ -13,11 +13,11 @@
 #include <string.h>
 
 typedef struct {
-    char name[32];
+    char name[40];
     char schedule[32];
     char grid[16];
     char key[16], value[16];
-    double order; /* 0: stochastic */
+    double order; /* 0: stochastic, or of a high order that is measured in double precision (solver.c) */
     int steps; /* enough for its moments */
 } sampler_case;
 
@@ -33,6 +33,19 @@ static sampler_case cases[] = {
     {"sampler.dpmpp-2m", "schedule.cosine", "log-snr", "", "", 2, 60},
     {"sampler.dpmpp-2m", "schedule.linear", "log-snr", "", "", 2, 60},
     {"sampler.dpmpp-2m", "schedule.flow", "uniform", "", "", 0, 100},
+    {"sampler.dpmpp-3m", "schedule.cosine", "log-snr", "", "", 0, 60},
+    {"sampler.dpmpp-2m-sde", "schedule.cosine", "log-snr", "", "", 0, 200},
+    {"sampler.dpmpp-3m-sde", "schedule.flow", "uniform", "eta", "0.5", 0, 200},
+    {"sampler.dpm-solver", "schedule.cosine", "log-snr", "eta", "1", 0, 400},
+    {"sampler.dpm-solver", "schedule.flow", "uniform", "order", "3", 0, 100},
+    {"sampler.unipc", "schedule.flow", "uniform", "order", "3", 0, 60},
+    {"sampler.deis", "schedule.cosine", "uniform", "variable", "time", 0, 60},
+    {"sampler.sa-solver", "schedule.flow", "uniform", "tau_to", "1", 0, 200},
+    {"sampler.lms", "schedule.linear", "karras", "", "", 0, 60},
+    {"sampler.pndm", "schedule.cosine", "log-snr", "warm_up", "runge-kutta", 1, 60},
+    {"sampler.ipndm", "schedule.flow", "uniform", "", "", 0, 200},
+    {"sampler.res-multistep", "schedule.flow", "uniform", "eta", "1", 0, 200},
+    {"sampler.gradient-estimation", "schedule.cosine", "log-snr", "", "", 1, 200},
     {"sampler.ddpm", "schedule.cosine", "uniform", "", "", 0, 500},
     {"sampler.ddpm", "schedule.linear", "uniform", "variance", "large", 0, 1000},
 };

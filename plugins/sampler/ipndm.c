@@ -1,0 +1,41 @@
+/* iPNDM: Zhang and Chen 2022, arXiv:2204.13902, section 3 (after Liu et al. 2022,
+ * arXiv:2202.09778): the mean of the last values of eps with the weights of
+ * Adams-Bashforth on even grids, then the step of DDIM.  On uneven grids it is of
+ * second order at most; made for grids that are even in the angle of (alpha, sigma). */
+#include <pipe/pipe.h>
+
+typedef struct {
+    pipe_multistep solver; /* first: see PIPE_MULTISTEP_STATE */
+    int64_t order;
+} state;
+
+static const pipe_param params[] = {
+    PIPE_INT(state, order, 4, 1, 4, "values",
+             "combined by a step; more follow a smooth path better and a rough one worse"),
+    PIPE_PARAM_END};
+
+static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
+{
+    state *st = self;
+
+    (void)ctx;
+    (void)err;
+    st->solver.form = PIPE_SOLVER_RHO;
+    st->solver.predictor = st->order;
+    st->solver.fixed = pipe_adams_bashforth;
+    return PIPE_OK;
+}
+
+PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
+    PIPE_ABI(PIPE_KIND_SAMPLER),
+    .name = "sampler.ipndm",
+    .version = "1.0.0",
+    .licence = "MIT",
+    .summary = "Adams-Bashforth with fixed weights on eps, then DDIM's step",
+    .citation = "arXiv:2204.13902",
+    .example = "solver: {plugin: sampler.ipndm, steps: 20}",
+    .params = params,
+    .state_size = sizeof(state),
+    .create = create,
+    .sampler = {PIPE_MULTISTEP_STATE, .order = 2},
+};
