@@ -110,7 +110,7 @@ static double run(pipe_multistep m, const path *p, double x, denoiser d, const d
     x *= p->alpha[0];
     for (s.i = 0; s.i < s.steps; s.i++) {
         const double value = value_of(&m, p, s.i, x, d);
-        if (m.corrector > 0 && s.i > 0) {
+        if (m.corrector > 0 && s.i > (start ? 2 : 0)) {
             const pipe_multistep_update u = pipe_multistep_corrector(&m, &s);
             all[0] = value;
             memcpy(all + 1, values, (PIPE_SOLVER_VALUES - 1) * sizeof *all);
