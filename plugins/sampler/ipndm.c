@@ -6,12 +6,19 @@
 
 typedef struct {
     pipe_multistep solver; /* first: see PIPE_MULTISTEP_STATE */
-    int64_t order;
+    int64_t order, compat;
 } state;
+
+enum { EXACT, RELEASED };
+
+static const char *const compats[] = {"exact", "released", NULL};
 
 static const pipe_param params[] = {
     PIPE_INT(state, order, 4, 1, 4, "values",
              "combined by a step; more follow a smooth path better and a rough one worse"),
+    PIPE_CHOICE(state, compat, "exact", compats,
+                "a step from alpha = 0: exact, or released: without the x0 that is predicted there, as "
+                "diffusers does"),
     PIPE_PARAM_END};
 
 static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
@@ -26,6 +33,19 @@ static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
     return PIPE_OK;
 }
 
+static pipe_status step(void *self, pipe_sampling *s, pipe_error *err)
+{
+    state *st = self;
+    pipe_tensor *eps;
+
+    if (st->compat == EXACT || s->alpha[s->i] > 0.0)
+        return pipe_multistep_step(&st->solver, s, err);
+    eps = pipe_scale(s->x, 1.0 / s->sigma[s->i]);
+    pipe_multistep_remember(&st->solver, eps, s->i);
+    s->x = pipe_scale(eps, s->sigma[s->i + 1]);
+    return pipe_check(s->x, err);
+}
+
 PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     PIPE_ABI(PIPE_KIND_SAMPLER),
     .name = "sampler.ipndm",
@@ -37,5 +57,9 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .params = params,
     .state_size = sizeof(state),
     .create = create,
-    .sampler = {PIPE_MULTISTEP_STATE, .order = 2},
+    .sampler = {.begin = pipe_multistep_state_begin,
+                .step = step,
+                .end = pipe_multistep_state_end,
+                .order = 2,
+                .calls_per_step = 1},
 };

@@ -116,8 +116,8 @@ def level_index(s, call, timestep):
 
 
 def level_angle(s, call, timestep):
-    angle = float(timestep) * math.pi / 2
-    return math.cos(angle), math.sin(angle)
+    t = float(timestep)
+    return math.sin((1 - t) * math.pi / 2), math.sin(t * math.pi / 2)  # exactly 0 at either end
 
 
 def ratio(level):
@@ -473,15 +473,11 @@ def pndm():
 
 @scheduler("IPNDMScheduler")
 def ipndm():
-    # Its model predicts v.  Where alpha is 0, at the first point, it takes eps = x / sigma and leaves out x0,
-    # which v also holds: begin at the second point.
-    def prepare(s, noise):
-        s.set_begin_index(1)
-        s.timesteps = s.timesteps[1:]
-
-    for steps in 6, 9, 13:
-        yield configuration({}, {"plugin": "sampler.ipndm"}, COSINE, "v", level="angle", steps=steps,
-                            timesteps=False, prepare=prepare)
+    # its model predicts v; alpha is 0 at the first point
+    circle = {"plugin": "schedule.trigflow", "sigma_data": 1.0}
+    for steps in 4, 8, 13:
+        yield configuration({}, {"plugin": "sampler.ipndm", "compat": "released"}, circle, "v", level="angle",
+                            steps=steps, timesteps=False)
 
 
 if __name__ == "__main__":
