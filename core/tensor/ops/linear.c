@@ -196,22 +196,27 @@ static cut cut_up(const pipe_device_profile *p, const pipei_matmul *g, pipei_til
 
     /* A chunk's rows fill a part of the level 2 cache, so that what is read of b serves
      * many rows.  If there are too few chunks for all cores, columns are shared out,
-     * then rows, then k. */
+     * then rows, then k; but a long k first, since its parts read nothing twice. */
     const int64_t line = pipei_min(g->k, K_BLOCK) * 4, room = (int64_t)(p->cache_bytes / 4);
     const int64_t least_tiles = g->ta ? LEAST_TILES : 1, least_panels = g->ta ? LEAST_PANELS : 1;
     c.chunk_tiles = even(c.tiles, room / (line * tile.rows));
     int64_t m_items = pipei_ceil_div(c.tiles, c.chunk_tiles) * c.batch;
-    c.chunk_panels = pipei_max(least_panels, c.panels * m_items / items);
+    const int64_t most_panels = pipei_max(1, room / (line * tile.columns));
+    const int64_t chunks = m_items * pipei_ceil_div(c.panels, most_panels);
+    const bool long_k = c.inside && g->rank == 0 && g->k / PART_FROM >= pipei_ceil_div(items, chunks);
+    c.chunk_panels = long_k ? most_panels : pipei_max(least_panels, c.panels * m_items / items);
     if (c.inside)
-        c.chunk_panels = pipei_min(c.chunk_panels, room / (line * tile.columns));
+        c.chunk_panels = pipei_min(c.chunk_panels, most_panels);
     else if (g->k > K_BLOCK)
         c.chunk_panels = pipei_min(c.chunk_panels, 512 / tile.columns);
     c.chunk_panels = even(c.panels, c.chunk_panels);
     const int64_t n_items = pipei_ceil_div(c.panels, c.chunk_panels);
-    c.chunk_tiles = even(c.tiles, pipei_min(c.chunk_tiles, pipei_max(least_tiles, c.tiles * c.batch * n_items / items)));
+    if (!long_k)
+        c.chunk_tiles = even(c.tiles, pipei_min(c.chunk_tiles,
+                                                pipei_max(least_tiles, c.tiles * c.batch * n_items / items)));
     m_items = pipei_ceil_div(c.tiles, c.chunk_tiles) * c.batch;
     if (g->rank == 0)
-        c.parts = pipei_max(1, pipei_min(items / (m_items * n_items), g->k / PART_FROM));
+        c.parts = pipei_max(1, pipei_min(pipei_ceil_div(items, m_items * n_items), g->k / PART_FROM));
     c.chunk_k = pipei_ceil_div(pipei_ceil_div(g->k, c.parts), K_BLOCK) * K_BLOCK;
     c.parts = pipei_ceil_div(g->k, c.chunk_k);
     c.sums = (c.chunk_k > K_BLOCK ? c.chunk_tiles * c.chunk_panels : 1) * (int64_t)tile.rows * tile.columns;
