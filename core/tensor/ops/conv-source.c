@@ -39,8 +39,31 @@ typedef struct taps {
     int64_t kw, groups;
 } taps;
 
-/* Everything but the tile is a run-time argument: all convolutions share few kernels. */
+/* Everything but the tile is a run-time argument: all convolutions share few kernels.  The
+ * tile has a function of its own: PoCL makes three copies of a kernel's body, and compiles
+ * each. */
 static const char taps_text[] =
+    "static __attribute__((noinline)) void conv_tile(float *tile, global const float *image, global const float *zero,\n"
+    "    global const float *weights, const int m, const int m1, const int gh, const int gw, const int h, const int w,\n"
+    "    const int ci, const int n_k, const int is_y, const int is_x, const int taps_y, const int taps_x, const int dy0,\n"
+    "    const int dx0, const int ddy, const int ddx, const int w_y, const int w_x, const int b_step)\n"
+    "{\n"
+    "    int xx = m % gw, yy = m / gw % gh, nn = m / gw / gh;\n"
+    "$PLACE"
+    "$ZERO"
+    "    for (int jy = 0; jy < taps_y; jy++)\n"
+    "        for (int jx = 0; jx < taps_x; jx++) {\n"
+    "            const int dy = dy0 + jy * ddy, dx = dx0 + jx * ddx;\n"
+    "            const int d = (dy * w + dx) * ci;\n"
+    "            global const float *b = weights + jy * w_y + jx * w_x;\n"
+    "$POINT"
+    "            for (int k = 0; k < n_k; k += $KSTEP) {\n"
+    "$STEP"
+    "                b += $BSTEP;\n"
+    "            }\n"
+    "        }\n"
+    "$SPILL"
+    "}\n"
     "kernel __attribute__((reqd_work_group_size(1, 1, 1)))\n"
     "void conv(PIPE_BUF(float, in), PIPE_BUF(float, packed), PIPE_BUF(float, out), const int pixels, const int chunk,\n"
     "          const int gh, const int gw, const int h, const int w, const int ci, const int n_k, const int is_y,\n"
@@ -59,23 +82,10 @@ static const char taps_text[] =
     "    for (int panel = p0; panel < p1; panel++) {\n"
     "        global const float *weights = packed + ((size_t)group * panels + panel) * panel_size + w_first;\n"
     "        const int cols = min($COLUMNS, group_cols - panel * $COLUMNS);\n"
-    "        int xx = m0 % gw, yy = m0 / gw % gh, nn = m0 / gw / gh;\n"
     "        for (int m = m0; m < m1; m += $ROWS) {\n"
-    "            int sx = xx, sy = yy, sn = nn;\n"
-    "$PLACE"
-    "$ZERO"
-    "            for (int jy = 0; jy < taps_y; jy++)\n"
-    "                for (int jx = 0; jx < taps_x; jx++) {\n"
-    "                    const int dy = dy0 + jy * ddy, dx = dx0 + jx * ddx;\n"
-    "                    const int d = (dy * w + dx) * ci;\n"
-    "                    global const float *b = weights + jy * w_y + jx * w_x;\n"
-    "$POINT"
-    "                    for (int k = 0; k < n_k; k += $KSTEP) {\n"
-    "$STEP"
-    "                        b += $BSTEP;\n"
-    "                    }\n"
-    "                }\n"
-    "$SPILL"
+    "            conv_tile(tile, image, zero, weights, m, m1, gh, gw, h, w, ci, n_k, is_y, is_x, taps_y, taps_x, dy0, dx0,\n"
+    "                      ddy, ddx, w_y, w_x, b_step);\n"
+    "            int sx = m % gw, sy = m / gw % gh, sn = m / gw / gh;\n"
     "            const int rows = min($ROWS, m1 - m);\n"
     "            #pragma nounroll\n"
     "            for (int i = 0; i < rows; i++) {\n"
@@ -197,9 +207,9 @@ static void emit_taps(pipe_text *s, const weights *of)
     pipe_text place = {0}, point = {0};
     for (uint32_t i = 0; i < tile.rows; i++) {
         pipe_text_addf(&place,
-                       "            const int y%u = yy * is_y, x%u = xx * is_x;\n"
-                       "            const long at%u = (((long)nn * h + y%u) * w + x%u) * ci;\n"
-                       "            if (m + %u < m1 && ++xx == gw) { xx = 0; if (++yy == gh) { yy = 0; nn++; } }\n",
+                       "    const int y%u = yy * is_y, x%u = xx * is_x;\n"
+                       "    const long at%u = (((long)nn * h + y%u) * w + x%u) * ci;\n"
+                       "    if (m + %u < m1 && ++xx == gw) { xx = 0; if (++yy == gh) { yy = 0; nn++; } }\n",
                        i, i, i, i, i, i + 1);
         pipe_text_addf(&point,
                        "                    global const float *a%u = (uint)(y%u + dy) < (uint)h && "
@@ -325,6 +335,7 @@ static void lower_transpose(pipe_lowering *l, const pipei_conv_geometry *g)
 /* One operand runs along the rows of the tile (a), the other along its vectors (b):
  * usually x and y; the other way round where y has too few channels for a vector. */
 static const char weight_text[] =
+    "$FUNCTIONS"
     "kernel __attribute__((reqd_work_group_size(1, 1, 1)))\n"
     "void conv_weight(PIPE_BUF(float, va), PIPE_BUF(float, vb), PIPE_BUF(float, part), const int units, const int share,\n"
     "                 const int block, const int h, const int w, const int oh, const int ow, const int n_rows,\n"
@@ -338,7 +349,6 @@ static const char weight_text[] =
     "    global float *sum = part + ((size_t)get_group_id(0) * groups + group) * size;\n"
     "    for (size_t i = 0; i < size; i++)\n"
     "        sum[i] = 0.0f;\n"
-    "    const int acc_stride = row_stride;\n"
     "    for (int v0 = u0; v0 < u1; v0 += block) {\n"
     "        const int v1 = min(v0 + block, u1);\n"
     "        for (int tap = 0; tap < $KH * $KW; tap++) {\n"
@@ -348,34 +358,40 @@ static const char weight_text[] =
     "            for (int col = 0; col < row_stride; col += $COLUMNS) {\n"
     "                global const float *pa = va + (size_t)group * group_a;\n"
     "                global const float *pb = vb + (size_t)group * group_b + (size_t)(col / $COLUMNS) * panel_b;\n"
-    "$TILES"
+    "$CALLS"
     "            }\n"
     "        }\n"
     "    }\n"
     "}\n";
-/* The tiles of one height. */
-static const char weight_tile[] =
-    "                for (int row = $FIRST; row < $LAST; row += $ROWS) {\n"
-    "                    global float *acc = sum + ((size_t)tap * n_rows + row) * row_stride + col;\n"
+/* A tile of one height, and the tiles of that height: in functions as above. */
+static const char weight_function[] =
+    "static __attribute__((noinline)) void weight_tile_$ROWS(global float *acc, const int acc_stride,\n"
+    "    global const float *pa, const int pixel_a, global const float *pb, const int pixel_b, const int v0, const int v1,\n"
+    "    const int h, const int w, const int oh, const int ow, const int x0, const int x1, const int sy, const int sx)\n"
+    "{\n"
     "$LOAD"
-    "                    for (int v = v0; v < v1; v++) {\n"
-    "                        const int y = v % oh, n = v / oh, iy = y * $SY + sy;\n"
-    "                        if ((uint)iy >= (uint)h)\n"
-    "                            continue;\n"
-    "                        const size_t at_x = ((size_t)n * h + iy) * w + x0 * $SX + sx;\n"
-    "                        const size_t at_y = ((size_t)n * oh + y) * ow + x0;\n"
-    "                        global const float *a = pa + at_$A * pixel_a + row, *b = pb + at_$B * pixel_b;\n"
-    "                        for (int x = x0; x < x1; x++) {\n"
+    "    for (int v = v0; v < v1; v++) {\n"
+    "        const int y = v % oh, n = v / oh, iy = y * $SY + sy;\n"
+    "        if ((uint)iy >= (uint)h)\n"
+    "            continue;\n"
+    "        const size_t at_x = ((size_t)n * h + iy) * w + x0 * $SX + sx;\n"
+    "        const size_t at_y = ((size_t)n * oh + y) * ow + x0;\n"
+    "        global const float *a = pa + at_$A * pixel_a, *b = pb + at_$B * pixel_b;\n"
+    "        for (int x = x0; x < x1; x++) {\n"
     "$STEP"
-    "                            a += pixel_a$ASTEP;\n"
-    "                            b += pixel_b$BSTEP;\n"
-    "                        }\n"
-    "                    }\n"
+    "            a += pixel_a$ASTEP;\n"
+    "            b += pixel_b$BSTEP;\n"
+    "        }\n"
+    "    }\n"
     "$STORE"
-    "                }\n";
+    "}\n";
+static const char weight_call[] =
+    "                for (int row = $FIRST; row < $LAST; row += $ROWS)\n"
+    "                    weight_tile_$ROWS(sum + ((size_t)tap * n_rows + row) * row_stride + col, row_stride, pa + row,\n"
+    "                                      pixel_a, pb, pixel_b, v0, v1, h, w, oh, ow, x0, x1, sy, sx);\n";
 
-static void emit_weight_tiles(pipe_text *s, const pipei_conv_geometry *g, pipei_tile tile, int64_t first, int64_t last,
-                              bool swap)
+static void emit_weight_tiles(pipe_text *functions, pipe_text *calls, const pipei_conv_geometry *g, pipei_tile tile,
+                              int64_t first, int64_t last, bool swap)
 {
     if (first == last)
         return;
@@ -391,7 +407,8 @@ static void emit_weight_tiles(pipe_text *s, const pipei_conv_geometry *g, pipei_
     pipei_tile_words_text(&w, "B", swap ? "x" : "y");
     pipei_tile_words_text(&w, "ASTEP", swap ? "" : step);
     pipei_tile_words_text(&w, "BSTEP", swap ? step : "");
-    pipei_emit(s, weight_tile, w.word);
+    pipei_emit(functions, weight_function, w.word);
+    pipei_emit(calls, weight_call, w.word);
     pipei_tile_words_free(&w);
 }
 
@@ -422,20 +439,21 @@ static void lower_weight_grad(pipe_lowering *l, const pipei_conv_geometry *g)
 
     /* Tiles of two heights at most, so that none is much lower than the best. */
     const int64_t tiles = pipei_max(1, pipei_ceil_div(n_rows, tile.rows)), low = n_rows / tiles, high = n_rows % tiles;
-    pipe_text body = {0}, s = {0};
+    pipe_text functions = {0}, calls = {0}, s = {0};
     pipei_tile part = tile;
     part.rows = (uint32_t)low + 1;
-    emit_weight_tiles(&body, g, part, 0, high * (low + 1), swap);
+    emit_weight_tiles(&functions, &calls, g, part, 0, high * (low + 1), swap);
     part.rows = (uint32_t)low;
-    emit_weight_tiles(&body, g, part, high * (low + 1), n_rows, swap);
+    emit_weight_tiles(&functions, &calls, g, part, high * (low + 1), n_rows, swap);
 
     const pipei_word words[] = {
         {.name = "KH", .number = g->kh}, {.name = "KW", .number = g->kw},
         {.name = "DY", .number = g->dilation[0]}, {.name = "DX", .number = g->dilation[1]},
         {.name = "SX", .number = g->stride[1]}, {.name = "COLUMNS", .number = tile.columns},
-        {.name = "TILES", .text = body.data}, {0}};
+        {.name = "FUNCTIONS", .text = functions.data}, {.name = "CALLS", .text = calls.data}, {0}};
     pipei_emit(&s, weight_text, words);
-    pipe_text_free(&body);
+    pipe_text_free(&functions);
+    pipe_text_free(&calls);
 
     const int64_t units = g->n * g->oh;
     const int64_t block = pipei_max(1, (WEIGHT_BLOCK + g->ow / 2) / pipei_max(1, g->ow));
