@@ -53,16 +53,12 @@ static pipe_tensor *bound(const pipei_sampler_common *c, pipe_tensor *x0)
  * its alpha.  x0 does not depend on the schedule. */
 static pipe_tensor *translated_x0(pipe_sampling *s, pipe_tensor *x, const pipe_schedule_point *here)
 {
-    const pipe_denoiser_info *info = &s->internal->info;
-
     if (!(here->alpha > 0.0))
         return pipe_poison(
             s->engine, PIPE_EDOMAIN,
             "at t = %g alpha is 0: a model of another schedule cannot be asked there; start lower", here->t);
-    const double theirs = pipe_schedule_time_of(info->schedule, log(here->alpha) - log(here->sigma));
-    const pipe_level there = pipe_level_uniform(info->schedule, s->engine, s->n, theirs);
-    return pipe_predict(s->denoiser, pipe_scale(x, there.point.alpha / here->alpha), &there, s->condition,
-                        PIPE_PREDICT_X0);
+    return pipe_predict_x0_of_ratio(s->denoiser, pipe_scale(x, 1.0 / here->alpha), here->sigma / here->alpha,
+                                    s->condition);
 }
 
 pipe_tensor *pipe_predict_at(pipe_sampling *s, pipe_tensor *x, double t, pipe_prediction want)

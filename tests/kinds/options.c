@@ -202,6 +202,29 @@ Test(options, strength_starts_from_a_noised_image)
     refuse(&r, PIPE_EINVAL, "strength 0.05 of 10 steps leaves none");
 }
 
+/* ---- another schedule ---- */
+
+/* In x / alpha, over the same ratios, DDIM takes the same steps under every schedule. */
+Test(options, the_schedule_of_the_sampler_does_not_change_its_samples)
+{
+    static const char *const params[] = {"grid", "custom", "ratios", "[20, 5, 1, 0.2, 0]", NULL};
+    static const char *const others[] = {"schedule.edm", "schedule.flow", "schedule.cosine"};
+    pipe_sample_request r = request("sampler.ddim", params, "schedule.linear");
+    float own[N * D], got[N * D];
+
+    draw(&r, own);
+    for (size_t k = 0; k < 3; k++) {
+        r.schedule = test_object("schedule", others[k], NULL, NULL);
+        draw(&r, got);
+        for (int j = 0; j < N * D; j++)
+            cr_expect_float_eq(got[j], own[j], 1e-5, "%s: %g, not %g", others[k], (double)got[j],
+                               (double)own[j]);
+    }
+    r.schedule = test_object("schedule", "schedule.flow", NULL, NULL);
+    r.sampler = test_object("sampler", "sampler.ddim", (const char *const[]){"steps", "4", NULL}, NULL);
+    refuse(&r, PIPE_EDOMAIN, "a model of another schedule cannot be asked there");
+}
+
 /* ---- masks ---- */
 typedef struct {
     const float *image, *mask;
