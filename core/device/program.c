@@ -113,7 +113,7 @@ pipe_status pipei_program_get(pipei_device *d, const char *source, cl_program *o
         return status;
     }
     if (seconds > 1.0)
-        pipe_log(PIPE_LOG_INFO, "device", "compiled kernels for %s in %.1f s", d->info.name, seconds);
+        pipe_log(PIPE_LOG_DEBUG, "device", "compiled kernels for %s in %.1f s", d->info.name, seconds);
 
     if (d->n_programs == d->program_capacity) {
         d->program_capacity = d->program_capacity ? 2 * d->program_capacity : 64;

@@ -67,6 +67,7 @@ struct pipe_engine {
     cl_event in_flight[PIPELINE_DEPTH];    /* last command of recent evaluations; may be NULL */
     uint32_t turn;
 
+    bool said_compiling;
     pipei_engine_stats stats;
     bool profiling;
     pipei_profile_row *profile;

@@ -102,15 +102,13 @@ static pipe_status copy_all(pipe_engine *e, const plan *p, const copy *c, size_t
 }
 
 /* The first run compiles kernels one by one, in the driver, for up to a tenth of
- * a second each: it goes step by step and says what takes so long. */
-static pipe_status first_run(pipe_engine *e, size_t k, double *said, pipe_error *err)
+ * a second each: it goes step by step and says, once, what takes so long. */
+static pipe_status first_run(pipe_engine *e, double start, pipe_error *err)
 {
     PIPE_TRY(pipei_device_finish(e->device, err));
-    const double now = pipei_seconds();
-    if (now - *said > 2.0) {
-        pipe_log(PIPE_LOG_INFO, "engine",
-                 "compiling kernels for this device: launch %zu (kept for later runs)", k + 1);
-        *said = now;
+    if (!e->said_compiling && pipei_seconds() - start > 1.0) {
+        pipe_log(PIPE_LOG_INFO, "engine", "compiling kernels for this device (kept for later runs) ...");
+        e->said_compiling = true;
     }
     return PIPE_OK;
 }
@@ -153,7 +151,6 @@ static pipe_status launch_call(pipe_engine *e, const launch *l, pipe_error *err)
 static pipe_status enqueue(pipe_engine *e, plan *p, pipe_error *err)
 {
     const double start = pipei_seconds();
-    double said = start;
 
     for (size_t k = 0; k < p->n_launches; k++) {
         const launch *l = &p->launches[k];
@@ -162,7 +159,7 @@ static pipe_status enqueue(pipe_engine *e, plan *p, pipe_error *err)
         e->stats.launches++;
         PIPE_TRY(l->call ? launch_call(e, l, err) : launch_kernel(e, l, err));
         if (!p->warm)
-            PIPE_TRY(first_run(e, k, &said, err));
+            PIPE_TRY(first_run(e, start, err));
     }
     if (!p->warm)
         e->stats.compile_seconds += pipei_seconds() - start;
