@@ -8,5 +8,6 @@
 #include <pipe/plugin.h>
 #include <pipe/run.h>
 #include <pipe/solver.h>
+#include <pipe/steps.h>
 
 #endif

@@ -4,54 +4,58 @@
  * On a flow schedule this is the Euler step along the velocity. */
 #include <pipe/pipe.h>
 
-#include <math.h>
+enum { EXACT, RELEASED };
 
 typedef struct {
-    double churn, churn_min, churn_max, churn_noise;
+    pipe_churn churn;
+    int64_t compat;
 } state;
 
+static const char *const compats[] = {"exact", "released", NULL};
+
 static const pipe_param params[] = {
-    PIPE_FLOAT(
-        state, churn, 0.0, 0.0, 1000.0, NULL,
-        "noise added and removed again over the whole path; higher corrects more errors and is more random"),
-    PIPE_FLOAT(state, churn_min, 0.0, 0.0, 1e6, NULL, "smallest sigma / alpha at which noise is added"),
-    PIPE_FLOAT(state, churn_max, 1e6, 0.0, 1e6, NULL, "largest sigma / alpha at which noise is added"),
-    PIPE_FLOAT(state, churn_noise, 1.0, 0.5, 2.0, NULL,
-               "standard deviation of the added noise; slightly above 1 makes up for detail that a network "
-               "smooths away"),
+    PIPE_CHURN_PARAMS(state),
+    PIPE_CHOICE(
+        state, compat, "exact", compats,
+        "with churn, exact predicts from the samples with the added noise, as the paper; released from "
+        "those without, as diffusers"),
     PIPE_PARAM_END};
 
-/* alpha and sigma of the point with ratio rho on the same schedule */
-static pipe_schedule_point point_of(pipe_sampling *s, double rho)
+/* diffusers' order: the network has seen s->x, its output is read as that of the
+ * raised x at the raised level (v: of x at the level that it has seen). */
+static pipe_tensor *released_x0(pipe_sampling *s, pipe_tensor *raised, const pipe_schedule_point *level)
 {
-    return pipe_schedule_at(s->schedule, pipe_schedule_time_of(s->schedule, -log(rho)));
+    pipe_denoiser_info info;
+    pipe_error err = PIPE_ERROR_INIT;
+
+    if (pipe_denoiser_describe(s->denoiser, &info, &err) != PIPE_OK)
+        return pipe_poison(s->engine, err.status, "%s", err.message);
+    const double t = info.predicts == PIPE_PREDICT_V ? s->t[s->i] : level->t;
+    const pipe_level at = pipe_level_uniform(s->schedule, s->engine, s->n, t);
+    return pipe_convert_prediction(pipe_predict_at(s, s->x, s->t[s->i], info.predicts), info.predicts,
+                                   PIPE_PREDICT_X0, pipe_scale(raised, at.point.alpha / level->alpha), &at,
+                                   info.sigma_data);
 }
 
 static pipe_status step(void *self, pipe_sampling *s, pipe_error *err)
 {
     const state *st = self;
-    const size_t i = s->i, j = i + 1;
-    const double rho = s->sigma[i] / s->alpha[i];
-    pipe_schedule_point here = {.t = s->t[i], .alpha = s->alpha[i], .sigma = s->sigma[i]};
-    pipe_tensor *x = s->x, *x0;
+    const pipe_schedule_point to = pipe_grid_point(s, s->i + 1);
+    pipe_schedule_point from;
+    pipe_tensor *x = pipe_step_churn(s, &st->churn, &from), *x0;
 
-    if (st->churn > 0.0 && rho >= st->churn_min && rho <= st->churn_max) {
-        const double gamma = fmin(st->churn / (double)s->steps, sqrt(2.0) - 1.0);
-        here = point_of(s, rho * (1.0 + gamma));
-        const double raised = here.sigma / here.alpha; /* less than asked for at the schedule's end */
-        const double added = st->churn_noise * sqrt(fmax(0.0, raised * raised - rho * rho));
-        x = pipe_axpby(here.alpha / s->alpha[i], x, here.alpha * added, pipe_sampling_noise(s, 0));
-    }
-    /* x0 + rho_j eps, in units of x and without a division by alpha_i, which may be 0 */
-    x0 = pipe_predict_at(s, x, here.t, PIPE_PREDICT_X0);
-    s->x = pipe_axpby(s->sigma[j] / here.sigma, x, s->alpha[j] - s->sigma[j] * here.alpha / here.sigma, x0);
+    if (st->compat == RELEASED && x != s->x)
+        x0 = released_x0(s, x, &from);
+    else
+        x0 = pipe_predict_at(s, x, from.t, PIPE_PREDICT_X0);
+    s->x = pipe_step_to(x, x0, &from, &to);
     return pipe_check(s->x, err);
 }
 
 PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     PIPE_ABI(PIPE_KIND_SAMPLER),
     .name = "sampler.euler",
-    .version = "1.0.0",
+    .version = "1.1.0",
     .licence = "MIT",
     .summary = "Euler's method on the probability-flow ODE, with optional churn",
     .citation = "arXiv:2206.00364",

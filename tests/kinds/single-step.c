@@ -1,0 +1,420 @@
+/* Samplers without a memory against Gaussian data N(0, 1/4) under x = x0 + rho eps,
+ * where everything is known: the probability-flow ODE from rho_0 to rho_1 multiplies
+ * by sqrt((1/4 + rho_1^2) / (1/4 + rho_0^2)), and every sampler is linear in its start
+ * and its noise, so its law is found by feeding it one of them at a time. */
+#include "support/objects.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* One process for all rows of a table: they share the engine and its kernels. */
+TestSuite(single_step, .timeout = 120);
+
+#define VARIANCE 0.25
+
+enum { GRID_MAX = 512, TEXT = 32 * GRID_MAX };
+
+/* ---- x = x0 + t eps ---- */
+static pipe_status exploding_describe(void *self, pipe_schedule_info *info, pipe_error *err)
+{
+    (void)self;
+    (void)err;
+    info->t_max = info->t_start = 200.0;
+    return PIPE_OK;
+}
+
+static void exploding_at(void *self, pipe_schedule_point *p)
+{
+    (void)self;
+    p->alpha = 1.0;
+    p->sigma = p->t;
+    p->dalpha = 0.0;
+    p->dsigma = 1.0;
+}
+
+static double exploding_time_of(void *self, double lambda)
+{
+    (void)self;
+    return exp(-lambda);
+}
+
+static const pipe_plugin exploding = {
+    PIPE_ABI(PIPE_KIND_SCHEDULE),
+    .name = "schedule.exploding",
+    .version = "1.0.0",
+    .summary = "alpha = 1, sigma = t",
+    .schedule = {.describe = exploding_describe, .at = exploding_at, .time_of = exploding_time_of},
+};
+
+static pipe_object *gaussian(void)
+{
+    const char *const params[] = {"means", "[0]", "covariances", "[0.25]", "dimension", "1", NULL};
+    pipe_error err = PIPE_ERROR_INIT;
+    pipe_object *schedule = NULL;
+
+    OK(pipei_object_create(&exploding, "exploding", NULL, NULL, 0, test_context("exploding", 1), &schedule,
+                           &err));
+    const pipei_named_object on[] = {{"schedule", test_hold(schedule)}, {NULL, NULL}};
+    return test_object("denoiser", "denoiser.gaussian-mixture", params, on);
+}
+
+/* ---- a sampler on given ratios; options: "key value key value ..." ---- */
+static pipe_object *sampler(const char *name, const char *options, const double *rho, size_t points)
+{
+    static char times[TEXT], words[256];
+    const char *params[16] = {"grid", "custom", "times", times};
+    size_t n = 4, at = 0;
+    char *rest = NULL;
+
+    for (size_t i = 0; i < points; i++)
+        at += (size_t)snprintf(times + at, sizeof times - at, "%s%.17g", i ? ", " : "[", rho[i]);
+    snprintf(times + at, sizeof times - at, "]");
+    snprintf(words, sizeof words, "%s", options);
+    for (char *w = strtok_r(words, " ", &rest); w; w = strtok_r(NULL, " ", &rest))
+        params[n++] = w;
+    params[n] = NULL;
+    return test_object("sampler", name, params, NULL);
+}
+
+/* n ratios from `high` to `low`, even in ratio^(1 / power) (power 0: in its logarithm), and then 0 if
+ * `to_zero`. */
+static size_t ratios(double high, double low, double power, size_t n, bool to_zero, double *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        const double r = (double)i / (double)(n - 1);
+        out[i] = power > 0.0
+                     ? pow(pow(high, 1.0 / power) + r * (pow(low, 1.0 / power) - pow(high, 1.0 / power)),
+                           power)
+                     : high * pow(low / high, r);
+    }
+    if (to_zero)
+        out[n++] = 0.0;
+    return n;
+}
+
+/* ---- one run, from the given starts, with the given noise ---- */
+typedef struct {
+    size_t rows, steps, draws;
+} basis;
+
+/* Row 0 gets no noise; row 1 + step draws + draw gets 1 there and 0 elsewhere. */
+static pipe_tensor *unit_noise(void *arg, size_t step, uint32_t draw)
+{
+    const basis *b = arg;
+    static float z[2 * GRID_MAX];
+
+    if (draw >= b->draws)
+        return pipe_poison(test_engine(), PIPE_EINVAL, "draw %u was not expected", draw);
+    memset(z, 0, sizeof z);
+    z[1 + step * b->draws + draw] = 1.0f;
+    return pipe_from_f32(test_engine(), PIPE_SHAPE((int64_t)b->rows, 1), z);
+}
+
+static void run(pipe_object *solver, pipe_object *d, size_t n, const float *start, basis *noise, float *out)
+{
+    pipe_error err = PIPE_ERROR_INIT;
+    pipe_tensor *x = NULL, *from = NULL;
+
+    pipe_keep(&from, pipe_from_f32(test_engine(), PIPE_SHAPE((int64_t)n, 1), start));
+    const pipe_sample_request request = {.size = sizeof request,
+                                         .sampler = solver,
+                                         .denoiser = d,
+                                         .n = (int64_t)n,
+                                         .key = {.seed = 7, .stream = 1},
+                                         .start = from,
+                                         .noise = noise ? unit_noise : NULL,
+                                         .noise_arg = noise};
+    OK(pipe_sample(&request, &x, &err));
+    OK(pipe_read_f32(x, out, n, &err));
+    pipe_keep(&x, NULL);
+    pipe_keep(&from, NULL);
+}
+
+static double map_of(const char *name, const char *options, const double *rho, size_t points, double start)
+{
+    const float x = (float)start;
+    float out;
+
+    run(sampler(name, options, rho, points), gaussian(), 1, &x, NULL, &out);
+    return (double)out;
+}
+
+/* The variance of the result for a start of variance rho_0^2 (and 1/4 if `exact_start`). */
+static double variance_of(const char *name, const char *options, const double *rho, size_t points,
+                          size_t draws, bool exact_start)
+{
+    static float start[2 * GRID_MAX], out[2 * GRID_MAX];
+    basis b = {.rows = 1 + (points - 1) * draws, .steps = points - 1, .draws = draws};
+    double sum = 0.0;
+
+    memset(start, 0, sizeof start);
+    start[0] = (float)sqrt(rho[0] * rho[0] + (exact_start ? VARIANCE : 0.0));
+    run(sampler(name, options, rho, points), gaussian(), b.rows, start, &b, out);
+    for (size_t i = 0; i < b.rows; i++)
+        sum += (double)out[i] * (double)out[i];
+    return sum;
+}
+
+/* ---- exact values (Lai et al. 2025: card of this project, computed in double precision) ---- */
+typedef struct {
+    char name[32], options[48];
+    double value;
+} known;
+
+/* Karras's grid of 10 points from 80 to 0.002, then 0. */
+static const known maps_80_to_the_known_number_cases[] = {
+    {"sampler.euler", "", 0.36521307},
+    {"sampler.ddim", "", 0.36521307},
+    {"sampler.euler-ancestral", "eta 0", 0.36521307},
+    {"sampler.rk", "method euler", 0.36521307},
+    {"sampler.heun", "", 0.60979800},
+    {"sampler.rk", "method heun", 0.60979800},
+    {"sampler.dpm2", "", 0.56059486},
+    {"sampler.dpm2-ancestral", "eta 0", 0.56059486},
+};
+
+static void maps_80_to_the_known_number(const known *c)
+{
+    double rho[16];
+    const size_t points = ratios(80.0, 0.002, 7.0, 10, true, rho);
+    const double got = map_of(c->name, c->options, rho, points, 80.0);
+
+    cr_expect_float_eq(got, c->value, 2e-5, "%s %s: 80 goes to %.8f, not %.8f", c->name, c->options, got,
+                       c->value);
+}
+
+Test(single_step, maps_80_to_the_known_number)
+{
+    for (size_t k = 0;
+         k < sizeof maps_80_to_the_known_number_cases / sizeof *maps_80_to_the_known_number_cases; k++)
+        maps_80_to_the_known_number(&maps_80_to_the_known_number_cases[k]);
+}
+
+typedef struct {
+    char name[32], options[48];
+    size_t draws;
+    double at_10, at_20, at_200;
+} known_variance;
+
+static const known_variance has_the_known_variance_cases[] = {
+    {"sampler.ddpm", "", 1, 0.091133, 0.143096, 0.235349},
+    {"sampler.ddim", "eta 1", 1, 0.091133, 0.143096, 0.235349},
+    {"sampler.euler-ancestral", "", 1, 0.091133, 0.143096, 0.235349},
+};
+
+static void has_the_known_variance(const known_variance *c)
+{
+    static const size_t steps[] = {10, 20, 200};
+    const double want[] = {c->at_10, c->at_20, c->at_200};
+    double rho[GRID_MAX];
+
+    for (size_t k = 0; k < 3; k++) {
+        const size_t points = ratios(80.0, 0.002, 7.0, steps[k], true, rho);
+        const double got = variance_of(c->name, c->options, rho, points, c->draws, false);
+        cr_expect_float_eq(got, want[k], 2e-6 + 1e-5 * want[k], "%s, %zu points: variance %.7f, not %.6f",
+                           c->name, steps[k], got, want[k]);
+    }
+}
+
+Test(single_step, has_the_known_variance)
+{
+    for (size_t k = 0; k < sizeof has_the_known_variance_cases / sizeof *has_the_known_variance_cases; k++)
+        has_the_known_variance(&has_the_known_variance_cases[k]);
+}
+
+/* ---- orders of convergence ---- */
+typedef struct {
+    char name[32], options[48];
+    double order;
+    size_t coarse; /* steps; as many as f32 resolves the error of twice of */
+} ordered;
+
+static double ode_error(const ordered *c, size_t steps)
+{
+    double rho[GRID_MAX];
+    const size_t points = ratios(10.0, 0.1, 0.0, steps + 1, false, rho);
+    const double exact = 10.0 * sqrt((VARIANCE + 0.01) / (VARIANCE + 100.0));
+
+    return fabs(map_of(c->name, c->options, rho, points, 10.0) - exact) / exact;
+}
+
+static const ordered converges_with_its_order_cases[] = {
+    {"sampler.euler", "", 1, 160},
+    {"sampler.ddim", "", 1, 160},
+    {"sampler.euler-ancestral", "eta 0 split time", 1, 160},
+    {"sampler.heun", "", 2, 60},
+    {"sampler.heun", "variable time", 2, 60},
+    {"sampler.dpm2", "", 2, 40},
+    {"sampler.dpm2-ancestral", "eta 0", 2, 40},
+    {"sampler.dpmpp-2s", "", 2, 40},
+    {"sampler.dpmpp-2s-ancestral", "eta 0", 2, 40},
+    {"sampler.dpmpp-sde", "eta 0", 2, 40},
+    {"sampler.dpmpp-sde", "eta 0 ratio 0.3", 2, 40},
+    {"sampler.rk", "method euler", 1, 160},
+    {"sampler.rk", "method midpoint", 2, 60},
+    {"sampler.rk", "method heun", 2, 60},
+    {"sampler.rk", "method kutta3", 3, 30},
+    {"sampler.rk", "method ralston3", 3, 30},
+    {"sampler.rk", "method rk4", 4, 16},
+};
+
+static void converges_with_its_order(const ordered *c)
+{
+    const double a = ode_error(c, c->coarse), b = ode_error(c, 2 * c->coarse), slope = log2(a / b);
+
+    cr_expect_float_eq(slope, c->order, 0.15, "%s %s: order %g, not %g (errors %g, %g)", c->name, c->options,
+                       slope, c->order, a, b);
+}
+
+Test(single_step, converges_with_its_order)
+{
+    for (size_t k = 0; k < sizeof converges_with_its_order_cases / sizeof *converges_with_its_order_cases;
+         k++)
+        converges_with_its_order(&converges_with_its_order_cases[k]);
+}
+
+/* ---- stochastic ones: the variance converges to that of the data, with weak order 1 or better ---- */
+typedef struct {
+    char name[32], options[48];
+    size_t draws;
+    double order;
+} weak;
+
+static const weak has_the_variance_of_the_data_cases[] = {
+    {"sampler.euler-ancestral", "", 1, 1},
+    {"sampler.euler-ancestral", "eta 0.5", 1, 1},
+    {"sampler.euler-ancestral", "eta 0.5 split time", 1, 1},
+    {"sampler.ddim", "eta 1", 1, 1},
+    {"sampler.euler", "churn 40", 1, 1},
+    {"sampler.heun", "churn 40", 1, 2},
+    {"sampler.dpm2", "churn 40", 1, 2},
+    {"sampler.dpm2-ancestral", "", 1, 1},
+    {"sampler.dpmpp-2s-ancestral", "", 1, 1},
+    {"sampler.dpmpp-sde", "", 2, 1},
+};
+
+static void has_the_variance_of_the_data(const weak *c)
+{
+    const double exact = VARIANCE + 0.01;
+    double rho[GRID_MAX], error[2];
+
+    for (size_t k = 0; k < 2; k++) {
+        const size_t points = ratios(10.0, 0.1, 0.0, (k ? 161 : 81), false, rho);
+        error[k] = fabs(variance_of(c->name, c->options, rho, points, c->draws, true) / exact - 1.0);
+    }
+    cr_expect_lt(error[1], 0.05, "%s %s: variance off by %g", c->name, c->options, error[1]);
+    cr_expect(log2(error[0] / error[1]) > c->order - 0.15, "%s %s: weak order %g (errors %g, %g)", c->name,
+              c->options, log2(error[0] / error[1]), error[0], error[1]);
+}
+
+Test(single_step, has_the_variance_of_the_data)
+{
+    for (size_t k = 0;
+         k < sizeof has_the_variance_of_the_data_cases / sizeof *has_the_variance_of_the_data_cases; k++)
+        has_the_variance_of_the_data(&has_the_variance_of_the_data_cases[k]);
+}
+
+/* ---- samplers that are the same, sample by sample ---- */
+Test(single_step, ancestral_samplers_agree_given_the_noise)
+{
+    enum { N = 8 };
+    static const struct {
+        const char *name, *options;
+    } same[][3] = {
+        {{"sampler.ddpm", ""}, {"sampler.ddim", "eta 1"}, {"sampler.euler-ancestral", ""}},
+        {{"sampler.ddim", "eta 0.4"}, {"sampler.euler-ancestral", "eta 0.4"}, {NULL, NULL}},
+        {{"sampler.consistency", "epsilon 0"},
+         {"sampler.tcd", "gamma 1"},
+         {"sampler.lcm", "timestep_scaling 0"}},
+        {{"sampler.tcd", "gamma 0"}, {"sampler.euler", ""}, {NULL, NULL}},
+    };
+    double rho[GRID_MAX];
+    const size_t points = ratios(80.0, 0.002, 7.0, 12, true, rho);
+    float start[N], first[N], other[N];
+
+    for (int i = 0; i < N; i++)
+        start[i] = (float)(80.0 * cos(i));
+    for (size_t k = 0; k < sizeof same / sizeof *same; k++) {
+        run(sampler(same[k][0].name, same[k][0].options, rho, points), gaussian(), N, start, NULL, first);
+        for (size_t j = 1; j < 3 && same[k][j].name; j++) {
+            run(sampler(same[k][j].name, same[k][j].options, rho, points), gaussian(), N, start, NULL, other);
+            for (int i = 0; i < N; i++)
+                cr_expect_float_eq(first[i], other[i], 2e-5, "%s and %s: %g and %g", same[k][0].name,
+                                   same[k][j].name, (double)first[i], (double)other[i]);
+        }
+    }
+}
+
+/* More steps refine the path of one seed; with noise drawn anew for every step they do not. */
+Test(single_step, brownian_samplers_converge_path_by_path)
+{
+    enum { N = 64 };
+    static float x[3][N], start[N];
+    double rho[GRID_MAX], change[2] = {0};
+
+    for (int i = 0; i < N; i++)
+        start[i] = (float)(10.0 * sin(3.0 * i));
+    for (size_t k = 0; k < 3; k++) {
+        const size_t points = ratios(10.0, 0.1, 0.0, ((size_t)40 << k) + 1, false, rho);
+        run(sampler("sampler.dpmpp-sde", "", rho, points), gaussian(), N, start, NULL, x[k]);
+    }
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < N; i++)
+            change[k] += pow((double)x[k + 1][i] - (double)x[k][i], 2.0) / N;
+    cr_expect_lt(sqrt(change[0]), 0.05, "40 and 80 steps differ by %g", sqrt(change[0]));
+    cr_expect_gt(0.5 * log2(change[0] / change[1]), 0.8, "the difference falls with order %g (%g, %g)",
+                 0.5 * log2(change[0] / change[1]), sqrt(change[0]), sqrt(change[1]));
+}
+
+/* Sample i is the same alone and in any batch. */
+typedef struct {
+    char name[32], options[48];
+} plain;
+
+static const plain a_sample_does_not_depend_on_its_batch_cases[] = {
+    {"sampler.euler", "churn 10"},
+    {"sampler.euler-ancestral", ""},
+    {"sampler.heun", "churn 10"},
+    {"sampler.dpm2", "churn 10"},
+    {"sampler.dpm2-ancestral", ""},
+    {"sampler.rk", ""},
+    {"sampler.dpmpp-2s-ancestral", ""},
+    {"sampler.dpmpp-sde", ""},
+    {"sampler.lcm", ""},
+    {"sampler.tcd", ""},
+    {"sampler.consistency", ""},
+};
+
+static void a_sample_does_not_depend_on_its_batch(const plain *c)
+{
+    double rho[16];
+    const size_t points = ratios(80.0, 0.002, 7.0, 8, true, rho);
+    pipe_object *s = sampler(c->name, c->options, rho, points), *d = gaussian();
+    pipe_error err = PIPE_ERROR_INIT;
+    float batch[7], alone;
+
+    for (int k = 0; k < 2; k++) {
+        pipe_tensor *x = NULL;
+        const pipe_sample_request request = {.size = sizeof request,
+                                             .sampler = s,
+                                             .denoiser = d,
+                                             .n = k ? 1 : 7,
+                                             .first = k ? 14 : 10,
+                                             .key = {.seed = 7, .stream = 1}};
+        OK(pipe_sample(&request, &x, &err));
+        OK(pipe_read_f32(x, k ? &alone : batch, k ? 1 : 7, &err));
+        pipe_keep(&x, NULL);
+    }
+    cr_expect(memcmp(batch + 4, &alone, sizeof alone) == 0, "%s: %.9g in a batch, %.9g alone", c->name,
+              (double)batch[4], (double)alone);
+}
+
+Test(single_step, a_sample_does_not_depend_on_its_batch)
+{
+    for (size_t k = 0; k < sizeof a_sample_does_not_depend_on_its_batch_cases /
+                               sizeof *a_sample_does_not_depend_on_its_batch_cases;
+         k++)
+        a_sample_does_not_depend_on_its_batch(&a_sample_does_not_depend_on_its_batch_cases[k]);
+}
