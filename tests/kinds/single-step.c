@@ -357,13 +357,13 @@ Test(single_step, brownian_samplers_converge_path_by_path)
     for (int i = 0; i < N; i++)
         start[i] = (float)(10.0 * sin(3.0 * i));
     for (size_t k = 0; k < 3; k++) {
-        const size_t points = ratios(10.0, 0.1, 0.0, ((size_t)40 << k) + 1, false, rho);
+        const size_t points = ratios(10.0, 0.1, 0.0, ((size_t)80 << k) + 1, false, rho);
         run(sampler("sampler.dpmpp-sde", "", rho, points), gaussian(), N, start, NULL, x[k]);
     }
     for (int k = 0; k < 2; k++)
         for (int i = 0; i < N; i++)
             change[k] += pow((double)x[k + 1][i] - (double)x[k][i], 2.0) / N;
-    cr_expect_lt(sqrt(change[0]), 0.05, "40 and 80 steps differ by %g", sqrt(change[0]));
+    cr_expect_lt(sqrt(change[0]), 0.05, "80 and 160 steps differ by %g", sqrt(change[0]));
     cr_expect_gt(0.5 * log2(change[0] / change[1]), 0.8, "the difference falls with order %g (%g, %g)",
                  0.5 * log2(change[0] / change[1]), sqrt(change[0]), sqrt(change[1]));
 }
