@@ -4,6 +4,7 @@
 
 writes tests/data/golden/samplers/CLASS.json for the named scheduler classes (all of
 them without arguments).  pip install diffusers torch scipy
+samplers_single.py has more of them.
 
 The model is the exact denoiser of a mixture of Gaussians in the plane, evaluated in
 double precision at the noise level that the scheduler holds for the step (not at a
@@ -270,7 +271,7 @@ def write(name):
     assert len(configurations) >= 3, name
     text = ",\n".join(
         "    {" + ",\n     ".join(f'"{k}": {json.dumps(v)}' for k, v in c.items()) + "}" for c in configurations)
-    head = {"command": f"python tests/data/golden/samplers.py {name}", "diffusers": diffusers.__version__,
+    head = {"command": f"python tests/data/golden/{pathlib.Path(sys.argv[0]).name} {name}", "diffusers": diffusers.__version__,
             "class": name, "mixture": MIXTURE}
     lines = ",\n".join(f'  "{k}": {json.dumps(v)}' for k, v in head.items())
     FOLDER.mkdir(exist_ok=True)
@@ -305,19 +306,6 @@ def ddpm():
                         {"plugin": "sampler.ddpm", "variance": "large"}, LINEAR, level="index")
     yield configuration({**plain, **COSINE_OPTIONS, "prediction_type": "v_prediction",
                          "timestep_spacing": "trailing"}, {"plugin": "sampler.ddpm"}, COSINE, "v", level="index")
-
-
-@scheduler("EulerDiscreteScheduler")
-def euler():
-    sampler = {"plugin": "sampler.euler"}
-    yield configuration({}, sampler, LINEAR, level="ve")
-    yield configuration({"use_karras_sigmas": True, "prediction_type": "v_prediction"}, sampler, LINEAR, "v",
-                        level="ve")
-    yield configuration({"timestep_spacing": "leading", "steps_offset": 1, "final_sigmas_type": "sigma_min"},
-                        sampler, LINEAR, level="ve")
-    # eps does not determine x0 in single precision where alpha is 5e-5: v does
-    yield configuration({**COSINE_OPTIONS, "timestep_spacing": "trailing", "prediction_type": "v_prediction"},
-                        sampler, COSINE, "v", level="ve")
 
 
 @scheduler("HeunDiscreteScheduler")
@@ -480,10 +468,14 @@ def ipndm():
                             steps=steps, timesteps=False)
 
 
-if __name__ == "__main__":
+def main():
     unknown = [name for name in sys.argv[1:] if name not in SCHEDULERS]
     if unknown:
         sys.exit(f"{', '.join(unknown)}: not here; known are {', '.join(SCHEDULERS)}")
     for name in sys.argv[1:] or SCHEDULERS:
         write(name)
         print(name)
+
+
+if __name__ == "__main__":
+    main()

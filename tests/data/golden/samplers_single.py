@@ -1,0 +1,269 @@
+"""Golden values of the samplers without a memory and of the stochastic ones: more
+schedulers for samplers.py, which says what is computed and how.
+
+    python tests/data/golden/samplers_single.py [CLASS ...]
+"""
+
+import math
+
+import torch
+
+import samplers
+from samplers import COSINE, COSINE_OPTIONS, FLOW, LINEAR, configuration, level_index, level_ve, ratio, scheduler
+
+VE = {"plugin": "schedule.edm"}
+TRIGFLOW = {"plugin": "schedule.trigflow"}
+BETAS = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
+
+
+# ---- more levels ----
+def level_geometric(s, call, timestep):
+    """KDPM2: the second stage is at the interpolated sigma."""
+    return 1.0, float((s.sigmas if s.state_in_first_order else s.sigmas_interpol)[call])
+
+
+def level_middle(s, call, timestep):
+    return 1.0, float(s.sigmas[call] if s.state_in_first_order else s.mid_point_sigma)
+
+
+def level_trigflow(s, call, timestep):
+    return math.cos(timestep), 0.5 * math.sin(timestep)
+
+
+def level_continuous_cosine(s, call, timestep):
+    bar = float(s._alpha_cumprod(torch.as_tensor(timestep).reshape(1), "cpu"))
+    return math.sqrt(bar), math.sqrt(1 - bar)
+
+
+def first_index(s):
+    return ratio(level_index(s, 0, 0))
+
+
+samplers.LEVELS.update({
+    "geometric": (level_geometric, lambda s: float(s.sigmas[-1]), "x/alpha"),
+    "middle": (level_middle, lambda s: float(s.sigmas[-1]), "x/alpha"),
+    "trigflow": (level_trigflow, lambda s: 0.0, "x"),
+    "wuerstchen": (level_continuous_cosine, lambda s: 0.0, "x"),
+    "to first index": (level_index, first_index, "x"),
+    "to zero": (level_index, lambda s: 0.0, "x"),
+    "consistency": (level_ve, lambda s: 0.0, "x/alpha"),
+})
+
+
+# ---- the schedulers ----
+EULER = {"plugin": "sampler.euler"}
+CHURNED = {**EULER, "compat": "released", "churn": 3.0, "churn_min": 0.1, "churn_max": 9.0, "churn_noise": 1.003}
+CHURN = {"s_churn": 3.0, "s_tmin": 0.1, "s_tmax": 9.0, "s_noise": 1.003}
+
+
+@scheduler("EulerDiscreteScheduler")
+def euler():
+    yield configuration(BETAS, EULER, LINEAR, level="ve")
+    yield configuration({**BETAS, "use_karras_sigmas": True, "prediction_type": "v_prediction"}, EULER, LINEAR,
+                        "v", level="ve")
+    yield configuration({**BETAS, "timestep_spacing": "leading", "steps_offset": 1, "final_sigmas_type": "sigma_min"},
+                        EULER, LINEAR, level="ve")
+    # eps does not determine x0 in single precision where alpha is 5e-5: v does
+    yield configuration({**COSINE_OPTIONS, "timestep_spacing": "trailing", "prediction_type": "v_prediction"},
+                        EULER, COSINE, "v", level="ve")
+    yield configuration(BETAS, CHURNED, LINEAR, level="ve", step_options=CHURN)
+    yield configuration({**BETAS, "prediction_type": "v_prediction"}, CHURNED, LINEAR, "v", level="ve",
+                        step_options=CHURN)
+
+
+@scheduler("EulerAncestralDiscreteScheduler")
+def euler_ancestral():
+    sampler = {"plugin": "sampler.euler-ancestral"}
+    yield configuration(BETAS, sampler, LINEAR, level="ve")
+    yield configuration({**BETAS, "prediction_type": "v_prediction", "timestep_spacing": "trailing"}, sampler,
+                        LINEAR, "v", level="ve")
+    yield configuration({**BETAS, "timestep_spacing": "leading", "steps_offset": 1}, sampler, LINEAR, level="ve")
+
+
+@scheduler("KDPM2DiscreteScheduler")
+def dpm2():
+    sampler = {"plugin": "sampler.dpm2"}
+    yield configuration(BETAS, sampler, LINEAR, level="geometric", timesteps=False)
+    yield configuration({**BETAS, "use_karras_sigmas": True, "prediction_type": "v_prediction"}, sampler, LINEAR,
+                        "v", level="geometric", timesteps=False)
+    yield configuration({**BETAS, "timestep_spacing": "trailing"}, sampler, LINEAR, level="geometric",
+                        timesteps=False)
+
+
+@scheduler("KDPM2AncestralDiscreteScheduler")
+def dpm2_ancestral():
+    sampler = {"plugin": "sampler.dpm2-ancestral"}
+    yield configuration(BETAS, sampler, LINEAR, level="geometric", timesteps=False)
+    yield configuration({**BETAS, "use_karras_sigmas": True, "prediction_type": "v_prediction"}, sampler, LINEAR,
+                        "v", level="geometric", timesteps=False)
+    yield configuration({**BETAS, "timestep_spacing": "trailing"}, sampler, LINEAR, level="geometric",
+                        timesteps=False)
+
+
+class Path:
+    """In place of the Brownian tree, whose package need not be there."""
+
+    def __init__(self, noise):
+        self.noise = noise
+
+    def __call__(self, *_):
+        return self.noise((samplers.SAMPLES, samplers.MIXTURE["dimension"]))
+
+
+@scheduler("DPMSolverSDEScheduler")
+def dpmpp_sde():
+    def prepare(s, noise):
+        s.noise_sampler = Path(noise)
+
+    sampler = {"plugin": "sampler.dpmpp-sde"}
+    yield configuration(BETAS, sampler, LINEAR, level="middle", timesteps=False, prepare=prepare)
+    yield configuration({**BETAS, "use_karras_sigmas": True, "prediction_type": "v_prediction"}, sampler, LINEAR,
+                        "v", level="middle", timesteps=False, prepare=prepare)
+    yield configuration({**BETAS, "timestep_spacing": "trailing"}, {**sampler, "noise": 1.003}, LINEAR,
+                        level="middle", timesteps=False, prepare=prepare, step_options={"s_noise": 1.003})
+
+
+@scheduler("EDMEulerScheduler")
+def edm_euler():
+    yield configuration({}, EULER, VE, "edm", level="ve", timesteps=False)
+    yield configuration({"sigma_schedule": "exponential", "sigma_min": 0.01, "sigma_max": 20.0}, EULER, VE, "edm",
+                        level="ve", timesteps=False)
+    yield configuration({"sigma_max": 40.0}, CHURNED, VE, "edm", level="ve", timesteps=False, step_options=CHURN)
+
+
+@scheduler("FlowMatchEulerDiscreteScheduler")
+def flow_match_euler():
+    yield configuration({}, EULER, FLOW, "flow", level="flow", timesteps=False)
+    yield configuration({"shift": 3.0}, EULER, {**FLOW, "shift": 3.0}, "flow", level="flow", timesteps=False)
+    yield configuration({"stochastic_sampling": True}, {"plugin": "sampler.consistency", "epsilon": 0.0}, FLOW,
+                        "flow", level="flow", timesteps=False)
+
+
+@scheduler("FlowMatchHeunDiscreteScheduler")
+def flow_match_heun():
+    sampler = {"plugin": "sampler.heun", "variable": "time"}
+    for shift in 1.0, 3.0, 0.5:
+        yield configuration({"shift": shift}, sampler, FLOW, "flow", level="flow", timesteps=False)
+
+
+@scheduler("LTXEulerAncestralRFScheduler")
+def euler_ancestral_rf():
+    sampler = {"plugin": "sampler.euler-ancestral", "split": "time"}
+    for eta in 1.0, 0.5, 0.0:
+        yield configuration({"eta": eta}, {**sampler, "eta": eta}, FLOW, "flow", level="flow", timesteps=False,
+                            set_options={"sigmas": [1.0, 0.9, 0.75, 0.6, 0.4, 0.25, 0.1, 0.0]})
+
+
+@scheduler("LCMScheduler")
+def lcm():
+    plain = {"clip_sample": False, **BETAS}
+    sampler = {"plugin": "sampler.lcm"}
+    yield configuration(plain, sampler, LINEAR, level="to zero", steps=4)
+    yield configuration({**plain, "timestep_scaling": 0.01, "prediction_type": "v_prediction"},
+                        {**sampler, "timestep_scaling": 0.01}, LINEAR, "v", level="to zero", steps=4)
+    yield configuration({**plain, "timestep_scaling": 0.002, "prediction_type": "sample"},
+                        {**sampler, "timestep_scaling": 0.002}, LINEAR, "x0", level="to zero")
+
+
+@scheduler("FlowMatchLCMScheduler")
+def flow_match_lcm():
+    sampler = {"plugin": "sampler.lcm", "timestep_scaling": 0.0}
+    for shift in 1.0, 3.0, 0.5:
+        yield configuration({"shift": shift}, sampler, FLOW, "flow", level="flow", timesteps=False)
+
+
+@scheduler("TCDScheduler")
+def tcd():
+    plain = {"clip_sample": False, **BETAS}
+    for eta, kind, prediction in (0.3, "epsilon", "eps"), (0.8, "v_prediction", "v"), (0.0, "sample", "x0"):
+        yield configuration({**plain, "prediction_type": kind}, {"plugin": "sampler.tcd", "gamma": eta}, LINEAR,
+                            prediction, level="to first index", steps=4, step_options={"eta": eta})
+
+
+@scheduler("SCMScheduler")
+def scm():
+    def prepare(s, *_):
+        """The model predicts x0; the scheduler takes F with x0 = cos x - sin F."""
+        step = s.step
+        s.timesteps, ends = s.timesteps[:-1], s.timesteps
+
+        def converted(x0, t, x, **options):
+            s.timesteps = ends
+            out = step((torch.cos(t) * x - x0) / torch.sin(t), t, x, **options)
+            s.timesteps = ends[:-1]
+            return out
+
+        s.step = converted
+
+    for steps, most in (2, 1.5), (4, 1.5), (8, 1.57):
+        yield configuration({"sigma_data": 0.5}, {"plugin": "sampler.consistency", "epsilon": 0.0}, TRIGFLOW, "x0",
+                            level="trigflow", timesteps=False, prepare=prepare, steps=steps,
+                            set_options={"num_inference_steps": steps, "max_timesteps": most,
+                                         "intermediate_timesteps": 1.3 if steps == 2 else None})
+
+
+@scheduler("CMStochasticIterativeScheduler")
+def consistency():
+    def prepare(s, *_):
+        """The model predicts x0; the scheduler takes F with x0 = c_out F + c_skip x."""
+        step = s.step
+
+        def converted(x0, t, x, **options):
+            skip, out = s.get_scalings_for_boundary_condition(s.sigmas[s.step_index or 0])
+            return step((x0 - skip * x) / out, t, x, **options)
+
+        s.step = converted
+
+    sampler = {"plugin": "sampler.consistency"}
+    plain = {"clip_denoised": False}
+    yield configuration(plain, sampler, VE, "x0", level="consistency", timesteps=False, prepare=prepare, steps=2)
+    yield configuration({**plain, "s_noise": 0.9, "rho": 5.0}, {**sampler, "noise": 0.9}, VE, "x0",
+                        level="consistency", timesteps=False, prepare=prepare, steps=4)
+    yield configuration({**plain, "sigma_min": 0.01}, {**sampler, "epsilon": 0.01}, VE, "x0", level="consistency",
+                        timesteps=False, prepare=prepare, steps=8)
+
+
+@scheduler("UnCLIPScheduler")
+def unclip():
+    def prepare(s, *_):
+        step, later = s.step, [int(t) for t in s.timesteps[1:]]
+
+        def whole_step(out, t, x, **options):
+            return step(out, int(t), x, prev_timestep=later.pop(0) if later else -1, **options)
+
+        s.step = whole_step
+
+    for prediction, kind in ("eps", "epsilon"), ("x0", "sample"):
+        for steps in (8, 5) if prediction == "eps" else (8,):
+            yield configuration({"clip_sample": False, "prediction_type": kind}, {"plugin": "sampler.ddpm"}, COSINE,
+                                prediction, level="to zero", prepare=prepare, steps=steps)
+
+
+@scheduler("DDPMWuerstchenScheduler")
+def wuerstchen():
+    def prepare(s, *_):
+        s.timesteps, ends, step = s.timesteps[:-1], s.timesteps, s.step
+
+        def each(out, t, x, **options):
+            s.timesteps = ends
+            done = step(out, t.expand(len(x)), x, **options)
+            s.timesteps = ends[:-1]
+            return done
+
+        s.step = each
+
+    for steps in 4, 8, 16:
+        yield configuration({}, {"plugin": "sampler.ddpm"}, COSINE, level="wuerstchen", timesteps=False,
+                            prepare=prepare, steps=steps)
+
+
+@scheduler("CogVideoXDDIMScheduler")
+def cogvideox_ddim():
+    plain = {"clip_sample": False, **BETAS, "timestep_spacing": "leading"}
+    for kind, prediction in ("epsilon", "eps"), ("v_prediction", "v"), ("sample", "x0"):
+        yield configuration({**plain, "prediction_type": kind}, {"plugin": "sampler.ddim"}, LINEAR, prediction,
+                            level="index", timesteps=False)
+
+
+if __name__ == "__main__":
+    samplers.main()
