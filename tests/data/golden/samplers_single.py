@@ -22,6 +22,11 @@ def level_geometric(s, call, timestep):
     return 1.0, float((s.sigmas if s.state_in_first_order else s.sigmas_interpol)[call])
 
 
+def level_ancestral(s, call, timestep):
+    """KDPM2Ancestral: the same, one place earlier."""
+    return 1.0, float(s.sigmas[call] if s.state_in_first_order else s.sigmas_interpol[call - 1])
+
+
 def level_middle(s, call, timestep):
     return 1.0, float(s.sigmas[call] if s.state_in_first_order else s.mid_point_sigma)
 
@@ -41,9 +46,10 @@ def first_index(s):
 
 samplers.LEVELS.update({
     "geometric": (level_geometric, lambda s: float(s.sigmas[-1]), "x/alpha"),
+    "geometric, ancestral": (level_ancestral, lambda s: float(s.sigmas[-1]), "x/alpha"),
     "middle": (level_middle, lambda s: float(s.sigmas[-1]), "x/alpha"),
     "trigflow": (level_trigflow, lambda s: 0.0, "x"),
-    "wuerstchen": (level_continuous_cosine, lambda s: 0.0, "x"),
+    "wuerstchen": (level_continuous_cosine, lambda s: ratio(level_continuous_cosine(s, 0, s.end)), "x"),
     "to first index": (level_index, first_index, "x"),
     "to zero": (level_index, lambda s: 0.0, "x"),
     "consistency": (level_ve, lambda s: 0.0, "x/alpha"),
@@ -93,10 +99,10 @@ def dpm2():
 @scheduler("KDPM2AncestralDiscreteScheduler")
 def dpm2_ancestral():
     sampler = {"plugin": "sampler.dpm2-ancestral"}
-    yield configuration(BETAS, sampler, LINEAR, level="geometric", timesteps=False)
+    yield configuration(BETAS, sampler, LINEAR, level="geometric, ancestral", timesteps=False)
     yield configuration({**BETAS, "use_karras_sigmas": True, "prediction_type": "v_prediction"}, sampler, LINEAR,
-                        "v", level="geometric", timesteps=False)
-    yield configuration({**BETAS, "timestep_spacing": "trailing"}, sampler, LINEAR, level="geometric",
+                        "v", level="geometric, ancestral", timesteps=False)
+    yield configuration({**BETAS, "timestep_spacing": "trailing"}, sampler, LINEAR, level="geometric, ancestral",
                         timesteps=False)
 
 
@@ -148,10 +154,13 @@ def flow_match_heun():
 
 @scheduler("LTXEulerAncestralRFScheduler")
 def euler_ancestral_rf():
+    def prepare(s, *_):
+        s.timesteps = s.timesteps[:-1]  # the last one is the end, where nothing is left to do
+
     sampler = {"plugin": "sampler.euler-ancestral", "split": "time"}
     for eta in 1.0, 0.5, 0.0:
         yield configuration({"eta": eta}, {**sampler, "eta": eta}, FLOW, "flow", level="flow", timesteps=False,
-                            set_options={"sigmas": [1.0, 0.9, 0.75, 0.6, 0.4, 0.25, 0.1, 0.0]})
+                            prepare=prepare, set_options={"sigmas": [1.0, 0.9, 0.75, 0.6, 0.4, 0.25, 0.1, 0.0]})
 
 
 @scheduler("LCMScheduler")
@@ -233,27 +242,31 @@ def unclip():
 
         s.step = whole_step
 
-    for prediction, kind in ("eps", "epsilon"), ("x0", "sample"):
-        for steps in (8, 5) if prediction == "eps" else (8,):
-            yield configuration({"clip_sample": False, "prediction_type": kind}, {"plugin": "sampler.ddpm"}, COSINE,
-                                prediction, level="to zero", prepare=prepare, steps=steps)
+    # eps does not determine x0 in single precision where alpha is 5e-5
+    for steps in 4, 8, 16:
+        yield configuration({"clip_sample": False, "prediction_type": "sample"}, {"plugin": "sampler.ddpm"}, COSINE,
+                            "x0", level="to zero", prepare=prepare, steps=steps)
 
 
 @scheduler("DDPMWuerstchenScheduler")
 def wuerstchen():
     def prepare(s, *_):
-        s.timesteps, ends, step = s.timesteps[:-1], s.timesteps, s.step
+        """The model predicts x0, for the scheduler takes eps, which does not determine x0 at the start.
+        The last step is left out: it goes to a level of its own, without the noise of that level."""
+        s.timesteps, ends, step = s.timesteps[:-2], s.timesteps, s.step
+        s.end = ends[-2]
 
-        def each(out, t, x, **options):
+        def each(x0, t, x, **options):
             s.timesteps = ends
-            done = step(out, t.expand(len(x)), x, **options)
-            s.timesteps = ends[:-1]
+            alpha, sigma = level_continuous_cosine(s, 0, t)
+            done = step((x - alpha * x0) / sigma, t.expand(len(x)), x, **options)
+            s.timesteps = ends[:-2]
             return done
 
         s.step = each
 
     for steps in 4, 8, 16:
-        yield configuration({}, {"plugin": "sampler.ddpm"}, COSINE, level="wuerstchen", timesteps=False,
+        yield configuration({}, {"plugin": "sampler.ddpm"}, COSINE, "x0", level="wuerstchen", timesteps=False,
                             prepare=prepare, steps=steps)
 
 
