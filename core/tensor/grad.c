@@ -5,6 +5,11 @@
  * A walk collects what y is computed from and sorts it by age, which is a
  * topological order.  Only nodes that depend on some x are differentiated.
  *
+ * Nodes of a stretch between pipe_recompute_begin() and _end() are recorded a second
+ * time when the reverse walk comes to them, from copies of what the stretch reads; the
+ * copies wait for the adjoint that the walk brings, and so does all that is computed
+ * from them.  The vjps see the second recording, the walk goes on over the first.
+ *
  * Where an op has no vjp (jvp), its composed form is recorded and differentiated
  * as a function of the op's inputs: such a walk is "cut" at them, so that a path
  * from one input to another is not counted twice. */
@@ -23,6 +28,8 @@ typedef struct entry {
     pipe_tensor *t;
     part *first, *last;        /* reverse: contributions, in the order they came */
     pipe_tensor *tangent;      /* forward */
+    pipe_tensor *again;        /* reverse: recorded again, or copied for a stretch */
+    uint32_t again_in;         /* which stretch */
     size_t x;                  /* index into x, or SIZE_MAX */
     bool depends;              /* on some x */
 } entry;
@@ -253,17 +260,38 @@ static pipe_status check_adjoint(const pipe_op_call *c, size_t k, const pipe_ten
                      pipe_shape_text(&c->in[k]->shape, want, sizeof want));
 }
 
+/* What stands for t in the backward pass of a stretch: outside of it a copy that waits
+ * for `gate`, inside the same use of what stands for its inputs. */
+static pipe_tensor *again(walk *w, pipe_tensor *t, uint32_t within, pipe_tensor *gate)
+{
+    entry *e = find(w, t);
+    if (t->state != PIPEI_NODE || e->x != SIZE_MAX)    /* in memory anyway */
+        return t;
+    if (e->again && e->again_in == within)
+        return e->again;
+    e->again_in = within;
+    if (pipei_stretch_of(t) != within)
+        return e->again = pipei_after(t, gate);
+    pipe_tensor **in = pipe_arena_alloc(w->arena, (t->n_in + 1) * sizeof *in);
+    for (size_t k = 0; k < t->n_in; k++)
+        in[k] = again(w, t->in[k], within, gate);
+    return e->again = pipe_op_apply(t->engine, t->op, in, t->n_in, t->attr);
+}
+
 /* Sends the adjoint g of e's tensor on to its inputs. */
 static pipe_status push_back(walk *w, entry *e, pipe_tensor *g, pipe_error *err)
 {
     const size_t n = inputs_of(w, e);
+    const uint32_t within = w->cut ? 0 : pipei_stretch_of(e->t);
     if (n == 0)
         return PIPE_OK;
-    const pipe_op_call c = call_of(e->t);
+    pipe_tensor *t = within ? again(w, e->t, within, g) : e->t;
+    PIPE_TRY(pipe_check(t, err));
+    const pipe_op_call c = call_of(t);
     pipe_tensor **gx = pipe_arena_alloc(w->arena, n * sizeof *gx);
     bool *needs = pipe_arena_alloc(w->arena, n * sizeof *needs), any = false;
     for (size_t k = 0; k < n; k++) {
-        needs[k] = find(w, c.in[k])->depends && c.in[k]->dtype == PIPE_F32;
+        needs[k] = find(w, e->t->in[k])->depends && c.in[k]->dtype == PIPE_F32;
         any = any || needs[k];
     }
     if (!any)
@@ -273,7 +301,7 @@ static pipe_status push_back(walk *w, entry *e, pipe_tensor *g, pipe_error *err)
         if (!gx[k] || !needs[k])
             continue;
         PIPE_TRY(check_adjoint(&c, k, gx[k], err));
-        contribute(w, find(w, c.in[k]), gx[k]);
+        contribute(w, find(w, e->t->in[k]), gx[k]);
     }
     return PIPE_OK;
 }

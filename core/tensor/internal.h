@@ -17,6 +17,11 @@ typedef struct arena_chunk {
     size_t bytes;
 } arena_chunk;
 
+/* Nodes first ... end - 1 of the recording, which the backward pass computes again. */
+typedef struct stretch {
+    uint32_t first, end;
+} stretch;
+
 /* What an evaluation asks for, and the graph behind it. */
 typedef struct request {
     pipe_tensor **nodes;               /* live nodes, inputs first; slot = position */
@@ -54,6 +59,9 @@ struct pipe_engine {
     pipe_arena *arena;                     /* inputs and attributes of its nodes */
     assignment *assigns;
     size_t n_assigns, assigns_capacity;
+    stretch *stretches;                    /* of the recording, in order; the last one may be open */
+    size_t n_stretches, stretches_capacity;
+    uint32_t stretch_depth;                /* begun and not ended */
     uint64_t stamp;
 
     request request;

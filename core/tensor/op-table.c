@@ -11,7 +11,7 @@
 #define GROUP(name) extern const pipe_op *const pipei_ops_##name[] __attribute__((weak));
 #define GROUPS(X)                                                                             \
     X(elementwise) X(shape) X(reduce) X(index) X(random) X(linear) X(conv) X(attention) X(norm) X(norm_affine) \
-    X(image) X(order)
+    X(image) X(order) X(recompute)
 GROUPS(GROUP)
 
 #define GROUP_POINTER(name) pipei_ops_##name,

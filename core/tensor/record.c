@@ -139,7 +139,43 @@ void pipei_recording_end(pipe_engine *e)
         }
     }
     e->n_list = 0;
+    e->n_stretches = 0;
+    e->stretch_depth = 0;
     pipe_arena_reset(e->arena);
+}
+
+/* ---- stretches to compute again ---- */
+
+void pipe_recompute_begin(pipe_engine *e)
+{
+    if (e->stretch_depth++ > 0)
+        return;
+    if (e->n_stretches == e->stretches_capacity) {
+        e->stretches_capacity = e->stretches_capacity ? 2 * e->stretches_capacity : 32;
+        e->stretches = pipe_realloc(e->stretches, e->stretches_capacity * sizeof *e->stretches);
+    }
+    e->stretches[e->n_stretches++] = (stretch){.first = (uint32_t)e->n_list, .end = UINT32_MAX};
+}
+
+void pipe_recompute_end(pipe_engine *e)
+{
+    if (e->stretch_depth > 0 && --e->stretch_depth == 0)
+        e->stretches[e->n_stretches - 1].end = (uint32_t)e->n_list;
+}
+
+uint32_t pipei_stretch_of(const pipe_tensor *t)
+{
+    const pipe_engine *e = t->engine;
+    size_t low = 0, high = t->state == PIPEI_NODE ? e->n_stretches : 0;
+
+    while (low < high) {                        /* the first that ends behind t */
+        const size_t middle = (low + high) / 2;
+        if (e->stretches[middle].end <= t->index)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return t->state == PIPEI_NODE && low < e->n_stretches && e->stretches[low].first <= t->index ? (uint32_t)low + 1 : 0;
 }
 
 pipe_tensor *const *pipei_recording(const pipe_engine *e, size_t *n)

@@ -57,6 +57,10 @@ PIPE_INTERNAL uint64_t pipei_stamp(pipe_engine *e);
  * until something else is recorded. */
 PIPE_INTERNAL pipe_tensor *const *pipei_recording(const pipe_engine *e, size_t *n);
 
+/* The stretch between pipe_recompute_begin() and _end() that a node lies in, from 1; 0:
+ * none. */
+PIPE_INTERNAL uint32_t pipei_stretch_of(const pipe_tensor *t);
+
 /* Memory that lives as long as the recording. */
 PIPE_INTERNAL pipe_arena *pipei_recording_arena(pipe_engine *e);
 

@@ -303,6 +303,14 @@ PIPE_API void pipe_host_shuffle(pipe_key key, uint32_t *out, size_t n);
  *  y does not depend on gets zeros. */
 PIPE_API pipe_status pipe_grad(pipe_tensor *y, pipe_tensor *gy, pipe_tensor *const *x, size_t n,
                                pipe_tensor **gx, pipe_error *err);
+/** What is recorded between begin and end is computed again in the backward pass of
+ *  pipe_grad(), to the same bits, in place of being kept in memory: of that stretch
+ *  only its inputs, and what is used behind it, stay.  For blocks of a deep network: a third
+ *  more time, memory of one block's inner values instead of all blocks'.  Random
+ *  numbers are keyed, so dropout zeroes the same values again.  Calls nest: the
+ *  outermost counts.  Evaluation ends an open stretch.  Since ABI 1.0. */
+PIPE_API void pipe_recompute_begin(pipe_engine *e);
+PIPE_API void pipe_recompute_end(pipe_engine *e);
 /** The directional derivative of y along dx[i] at x[i]: y's shape. */
 PIPE_API pipe_tensor *pipe_jvp(pipe_tensor *y, pipe_tensor *const *x, pipe_tensor *const *dx, size_t n);
 

@@ -50,5 +50,8 @@ const op_case op_cases_shape[] = {
     {"flip", {NORMAL(2, 5, 3)}, .attr = {.i = {1}}, .why = "the middle"},
     {"flip", {INDEX(0, 9, 7)}, .attr = {.i = {0}}, .why = "i32"},
     {"flip", {NORMAL(0, 7)}, .attr = {.i = {0}}, .why = "empty"},
+    {"after", {NORMAL(7, 33), NORMAL(3)}, .why = "the gate has another shape"},
+    {"after", {INDEX(0, 9, 31), NORMAL(3)}, .why = "i32"},
+    {"after", {NORMAL(0, 7), NORMAL(3)}, .why = "empty"},
     {0},
 };

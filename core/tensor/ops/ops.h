@@ -43,6 +43,9 @@ PIPE_INTERNAL bool pipei_axis(const pipe_tensor *a, int axis, uint32_t *out);
  * there is no such axis, else NULL. */
 PIPE_INTERNAL pipe_tensor *pipei_attr_axis(pipe_tensor *a, int axis, const char *name, pipe_attr *attr);
 
+/* `a`, copied once `gate` has been computed. */
+PIPE_INTERNAL pipe_tensor *pipei_after(pipe_tensor *a, pipe_tensor *gate);
+
 /* ---- shape rules ---- */
 PIPE_INTERNAL pipe_status pipei_need_f32(const pipe_op_call *c, size_t k, pipe_error *err);
 PIPE_INTERNAL pipe_status pipei_need_i32(const pipe_op_call *c, size_t k, pipe_error *err);
