@@ -43,6 +43,16 @@ static bool bounded(const pipei_sampler_common *c)
     return c->clip > 0.0 || c->threshold > 0.0;
 }
 
+static pipe_status check_bounds(const pipe_sampler *s, const pipei_sampler_common *c, pipe_error *err)
+{
+    if (c->clip > 0.0 && c->threshold > 0.0)
+        return pipe_fail(err, PIPE_EINVAL, "%s: `clip` and `threshold` exclude each other", s->name);
+    if (c->threshold_max > 0.0 && !(c->threshold > 0.0))
+        return pipe_fail(err, PIPE_EINVAL,
+                         "%s: `threshold_max` is given, but `threshold` is 0: it does nothing", s->name);
+    return PIPE_OK;
+}
+
 static pipe_tensor *bound(const pipei_sampler_common *c, pipe_tensor *x0)
 {
     return c->threshold > 0.0 ? threshold(c, x0) : pipe_clamp(x0, -c->clip, c->clip);
@@ -356,8 +366,7 @@ pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_er
                          "%s: it is not known what this denoiser predicts: train it first (step `fit`)",
                          r->denoiser->name);
     PIPE_TRY(check_request(r, err));
-    if (internal.common->clip > 0.0 && internal.common->threshold > 0.0)
-        return pipe_fail(err, PIPE_EINVAL, "%s: `clip` and `threshold` exclude each other", r->sampler->name);
+    PIPE_TRY(check_bounds(r->sampler, internal.common, err));
     internal.noise.sample = r->first;
     internal.noise.step = 0;
     s.engine = pipe_context_engine(r->denoiser->ctx);

@@ -144,9 +144,12 @@ Test(options, dynamic_thresholding_scales_by_the_quantile)
 Test(options, one_bound_at_a_time)
 {
     static const char *const params[] = {"clip", "1", "threshold", "0.9", NULL};
-    const pipe_sample_request r = request("sampler.ddim", params, "schedule.cosine");
+    static const char *const alone[] = {"threshold_max", "2", NULL};
+    pipe_sample_request r = request("sampler.ddim", params, "schedule.cosine");
 
     refuse(&r, PIPE_EINVAL, "`clip` and `threshold` exclude each other");
+    r.sampler = test_object("sampler", "sampler.ddim", alone, NULL);
+    refuse(&r, PIPE_EINVAL, "`threshold_max` is given, but `threshold` is 0");
 }
 
 Test(options, the_last_samples_can_be_denoised)
