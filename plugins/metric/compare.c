@@ -10,7 +10,7 @@ typedef struct {
     int64_t pick;
 } state;
 
-enum { ALL_SAME, LARGEST, SMALLEST, MEAN };
+enum { ONE, LARGEST, SMALLEST, MEAN };
 
 static const char *const picks[] = {"one", "largest", "smallest", "mean", NULL};
 
@@ -50,7 +50,7 @@ static pipe_status pick(const state *st, const pipe_objects *of, const char *con
             }
     if (n == 0)
         return pipe_fail(err, PIPE_ENOTFOUND, "%s: no step reports `%s`", what, n_names ? names[0] : "");
-    if (n > 1 && st->pick == ALL_SAME)
+    if (n > 1 && st->pick == ONE)
         return pipe_fail(err, PIPE_EINVAL,
                          "%s: %zu numbers are found; `pick` says what to do with them: largest, smallest, "
                          "mean",
