@@ -294,11 +294,21 @@ static pipe_tensor *corrected(const pipe_multistep *m, const pipe_sampling *s, p
     return apply(&u, m->from, values, m->noise, m->z);
 }
 
+/* z of the step from s->i: of a path on the clock under which the Ito integral of
+ * the form is a plain increment. */
+static pipe_tensor *step_noise(const pipe_multistep *m, pipe_sampling *s)
+{
+    if (!m->path)
+        return pipe_sampling_noise(s, 0);
+    return pipe_sampling_brownian(s, 0, ratio(s, s->i), ratio(s, s->i + 1),
+                                  m->form == PIPE_SOLVER_DATA ? -2.0 * m->eta : 2.0);
+}
+
 static pipe_tensor *predicted(pipe_multistep *m, pipe_sampling *s)
 {
     const pipe_multistep_update u = pipe_multistep_predictor(m, s);
 
-    pipe_keep(&m->z, u.noise > 0.0 ? pipe_sampling_noise(s, 0) : NULL);
+    pipe_keep(&m->z, u.noise > 0.0 ? step_noise(m, s) : NULL);
     pipe_keep(&m->from, m->corrector > 0 ? s->x : NULL);
     m->last_eta = m->eta;
     return apply(&u, s->x, m->value, m->noise, m->z);

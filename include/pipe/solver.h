@@ -87,6 +87,8 @@ typedef struct pipe_multistep {
     bool lower_order_final; /* the last step combines 1 value, the last but one at most 2, ... */
     double eta;             /* of the coming step */
     double noise;           /* factor of the added noise; 1 is that of the SDE */
+    bool path;              /* its noise is one Brownian path per sample, the same for any number of steps
+                               (pipe_sampling_brownian); only where eta is the same in all steps */
 
     /* kept between steps */
     pipe_tensor *value[PIPE_SOLVER_VALUES];     /* newest first */
@@ -110,7 +112,7 @@ PIPE_API pipe_multistep_update pipe_multistep_corrector(const pipe_multistep *m,
 
 /** From grid point s->i to s->i + 1, with one evaluation of the denoiser; replaces
  *  s->x.  A step into sigma = 0 gives x0, one from alpha = 0 combines one value.
- *  Uses draw 0 of the step's noise if eta > 0. */
+ *  Uses draw 0 of the step's noise, or of the path, if eta > 0. */
 PIPE_API pipe_status pipe_multistep_step(pipe_multistep *m, pipe_sampling *s, pipe_error *err);
 /** Takes in a value that the caller had evaluated at grid point `point`: newer than
  *  all before, and part of the coming steps. */

@@ -33,6 +33,7 @@ static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
     (void)ctx;
     (void)err;
     st->solver.form = PIPE_SOLVER_NOISE;
+    st->solver.path = true;
     st->solver.predictor = st->order;
     st->solver.slope = st->weights;
     st->solver.curve = st->compat;

@@ -23,6 +23,7 @@ static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
     (void)ctx;
     (void)err;
     st->solver.form = PIPE_SOLVER_DATA;
+    st->solver.path = true;
     st->solver.predictor = 2;
     st->solver.slope = st->weights;
     return PIPE_OK;

@@ -31,6 +31,7 @@ static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
     (void)ctx;
     (void)err;
     st->solver.form = PIPE_SOLVER_DATA;
+    st->solver.path = true;
     st->solver.predictor = 3;
     st->solver.slope = st->weights;
     st->solver.curve = st->compat;

@@ -352,21 +352,33 @@ Test(single_step, ancestral_samplers_agree_given_the_noise)
 Test(single_step, brownian_samplers_converge_path_by_path)
 {
     enum { N = 64 };
+    static const struct {
+        const char *name, *options;
+    } cases[] = {{"sampler.dpmpp-sde", ""},
+                 {"sampler.dpmpp-2m-sde", ""},
+                 {"sampler.dpmpp-2m-sde", "eta 0.5"},
+                 {"sampler.dpmpp-3m-sde", ""},
+                 {"sampler.dpm-solver", "eta 1"}};
     static float x[3][N], start[N];
-    double rho[GRID_MAX], change[2] = {0};
+    double rho[GRID_MAX];
 
     for (int i = 0; i < N; i++)
         start[i] = (float)(10.0 * sin(3.0 * i));
-    for (size_t k = 0; k < 3; k++) {
-        const size_t points = ratios(10.0, 0.1, 0.0, ((size_t)80 << k) + 1, false, rho);
-        run(sampler("sampler.dpmpp-sde", "", rho, points), gaussian(), N, start, NULL, x[k]);
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        double change[2] = {0};
+        for (size_t k = 0; k < 3; k++) {
+            const size_t points = ratios(10.0, 0.1, 0.0, ((size_t)80 << k) + 1, false, rho);
+            run(sampler(cases[c].name, cases[c].options, rho, points), gaussian(), N, start, NULL, x[k]);
+        }
+        for (int k = 0; k < 2; k++)
+            for (int i = 0; i < N; i++)
+                change[k] += pow((double)x[k + 1][i] - (double)x[k][i], 2.0) / N;
+        cr_expect_lt(sqrt(change[0]), 0.05, "%s %s: 80 and 160 steps differ by %g", cases[c].name,
+                     cases[c].options, sqrt(change[0]));
+        cr_expect_gt(0.5 * log2(change[0] / change[1]), 0.8,
+                     "%s %s: the difference falls with order %g (%g, %g)", cases[c].name, cases[c].options,
+                     0.5 * log2(change[0] / change[1]), sqrt(change[0]), sqrt(change[1]));
     }
-    for (int k = 0; k < 2; k++)
-        for (int i = 0; i < N; i++)
-            change[k] += pow((double)x[k + 1][i] - (double)x[k][i], 2.0) / N;
-    cr_expect_lt(sqrt(change[0]), 0.05, "80 and 160 steps differ by %g", sqrt(change[0]));
-    cr_expect_gt(0.5 * log2(change[0] / change[1]), 0.8, "the difference falls with order %g (%g, %g)",
-                 0.5 * log2(change[0] / change[1]), sqrt(change[0]), sqrt(change[1]));
 }
 
 /* Sample i is the same alone and in any batch. */
