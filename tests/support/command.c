@@ -3,6 +3,7 @@
 #include "core/base/file.h"
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 
 static void child(const char *folder, const char *cache, const char *line, int out, int err)
 {
+    signal(SIGINT, SIG_DFL); /* ignored where the suite runs in the background of a shell */
     if (folder && chdir(folder) != 0)
         _exit(126);
     if (cache)
