@@ -378,10 +378,12 @@ static pipe_status make(layout *l, pipe_error *err)
 pipe_status pipe_sampler_grid(pipe_sampler *sampler, pipe_schedule *schedule, double **t, size_t *steps,
                               pipe_error *err)
 {
-    layout l = {.c = pipei_object_common(sampler), .sampler = sampler, .schedule = schedule};
+    layout l = {.schedule = schedule};
     pipe_status status;
 
-    PIPE_TRY(pipei_grid_check_unused(sampler, err));
+    PIPE_TRY(pipei_sampler_options_of(sampler, &l.sampler, err));
+    l.c = pipei_object_common(l.sampler);
+    PIPE_TRY(pipei_grid_check_unused(l.sampler, err));
     PIPE_TRY(pipe_schedule_describe(schedule, &l.info, err));
     l.flow = is_flow(&l);
     status = make(&l, err);

@@ -45,6 +45,8 @@ PIPE_INTERNAL pipe_key pipei_sampling_key(const pipe_sampling *s);
 PIPE_INTERNAL pipe_tensor *pipei_sampling_supplied(pipe_sampling *s, uint32_t draw);
 PIPE_INTERNAL extern const pipe_param pipei_sampler_params[];
 PIPE_INTERNAL extern const char *const pipei_grid_names[];
+/* The sampler whose grid and options count: itself, or the one that it wraps.  Refuses options of a wrapper. */
+PIPE_INTERNAL pipe_status pipei_sampler_options_of(pipe_sampler *s, pipe_sampler **out, pipe_error *err);
 /* Refuses parameters that the grid does not use, unless they have their default. */
 PIPE_INTERNAL pipe_status pipei_grid_check_unused(const pipe_sampler *s, pipe_error *err);
 

@@ -128,6 +128,22 @@ static bool has_default(const pipe_sampler *s, const char *param)
     return same;
 }
 
+pipe_status pipei_sampler_options_of(pipe_sampler *s, pipe_sampler **out, pipe_error *err)
+{
+    while (s->plugin->sampler.inner) {
+        pipe_sampler *inner = s->plugin->sampler.inner(s->state);
+        for (const pipe_param *row = pipei_sampler_params; row->name; row++)
+            if (!has_default(s, row->name))
+                return pipe_fail(err, PIPE_EINVAL,
+                                 "%s: `%s` is given, but grid and options are those of the sampler inside; "
+                                 "give it to %s",
+                                 s->name, row->name, inner->name);
+        s = inner;
+    }
+    *out = s;
+    return PIPE_OK;
+}
+
 /* A parameter that would do nothing is refused, unless it has its default: the resolved
  * pipeline of a run writes out all of them. */
 pipe_status pipei_grid_check_unused(const pipe_sampler *s, pipe_error *err)

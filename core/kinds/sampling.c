@@ -137,6 +137,38 @@ pipe_tensor *pipe_sampling_noise(pipe_sampling *s, uint32_t draw)
     return pipe_randn(s->engine, *pipe_tensor_shape(s->x), key);
 }
 
+/* ---- samplers within samplers ---- */
+pipe_status pipe_sampler_begin(pipe_sampler *sampler, pipe_sampling *s, pipe_error *err)
+{
+    const pipe_sampler_api *api = &sampler->plugin->sampler;
+    const pipe_status status = api->begin ? api->begin(sampler->state, s, err) : PIPE_OK;
+
+    return status == PIPE_OK ? PIPE_OK : pipe_context_fail(err, status, "%s", sampler->name);
+}
+
+pipe_status pipe_sampler_step(pipe_sampler *sampler, pipe_sampling *s, pipe_error *err)
+{
+    return sampler->plugin->sampler.step(sampler->state, s, err);
+}
+
+void pipe_sampler_end(pipe_sampler *sampler)
+{
+    if (sampler->plugin->sampler.end)
+        sampler->plugin->sampler.end(sampler->state);
+}
+
+pipe_status pipe_sampling_skip(pipe_sampling *s, size_t k, pipe_error *err)
+{
+    if (k > s->steps)
+        return pipe_fail(err, PIPE_EINVAL, "cannot skip %zu steps: the grid has %zu", k, s->steps);
+    s->t += k;
+    s->alpha += k;
+    s->sigma += k;
+    s->lambda += k;
+    s->steps -= k;
+    return PIPE_OK;
+}
+
 /* ---- the loop ---- */
 typedef struct grid {
     double *t, *alpha, *sigma, *lambda;
@@ -219,7 +251,7 @@ static pipe_status check_rows(const pipe_sample_request *r, const pipe_tensor *x
     return PIPE_OK;
 }
 
-static pipe_status check_request(const pipe_sample_request *r, pipe_error *err)
+static pipe_status check_request(const pipe_sample_request *r, const pipe_sampler *options, pipe_error *err)
 {
     if (r->n < 1)
         return pipe_fail(err, PIPE_EINVAL, "%s: %lld samples were asked for; at least 1", r->sampler->name,
@@ -234,6 +266,9 @@ static pipe_status check_request(const pipe_sample_request *r, pipe_error *err)
                          r->mask ? "%s: an inversion takes no mask"
                                  : "%s: an inversion needs a deterministic sampler, not one that draws noise",
                          r->sampler->name);
+    if (r->upward && r->sampler->plugin->sampler.inner)
+        return pipe_fail(err, PIPE_EINVAL, "%s: an inversion takes %s itself, not what wraps it",
+                         r->sampler->name, options->name);
     if (!(r->strength >= 0.0 && r->strength <= 1.0))
         return pipe_fail(err, PIPE_EINVAL, "%s: strength %g is not within 0 to 1", r->sampler->name,
                          r->strength);
@@ -310,15 +345,25 @@ static pipe_status check_finite(const pipe_sample_request *r, pipe_sampling *s, 
                      (unsigned long long)(r->first + (uint64_t)worst), r->denoiser->name);
 }
 
-static pipe_status loop(const pipe_sample_request *r, pipe_sampling *s, pipe_tensor **x, pipe_error *err)
+/* A sampler may begin at a later point: the known part is brought there with the noise of the start. */
+static pipe_status begin(const pipe_sample_request *r, pipe_sampling *s, pipe_tensor **x, pipe_error *err)
 {
-    const pipe_plugin *p = r->sampler->plugin;
+    const double *first = s->t;
 
     pipe_keep(x, s->x);
-    if (p->sampler.begin)
-        PIPE_TRY(p->sampler.begin(r->sampler->state, s, err));
+    PIPE_TRY(pipe_sampler_begin(r->sampler, s, err));
+    if (r->mask && s->t != first)
+        s->x = with_known(r, s, 0, pipe_randn(s->engine, *pipe_tensor_shape(s->x), s->internal->noise), s->x);
+    PIPE_TRY(pipe_check(s->x, err));
+    pipe_keep(x, s->x);
+    return PIPE_OK;
+}
+
+static pipe_status loop(const pipe_sample_request *r, pipe_sampling *s, pipe_tensor **x, pipe_error *err)
+{
+    PIPE_TRY(begin(r, s, x, err));
     for (s->i = 0; s->i < s->steps; s->i++) {
-        pipe_status status = p->sampler.step(r->sampler->state, s, err);
+        pipe_status status = pipe_sampler_step(r->sampler, s, err);
         if (status == PIPE_OK && r->mask)
             s->x = with_known(r, s, s->i + 1, pipe_sampling_noise(s, MASK_DRAW), s->x);
         if (status == PIPE_OK)
@@ -348,10 +393,9 @@ static pipe_status loop(const pipe_sample_request *r, pipe_sampling *s, pipe_ten
 
 pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_error *err)
 {
-    const pipe_plugin *p = r->sampler->plugin;
     PIPE_CLEANUP(grid_free) grid g = {0};
-    struct pipei_sampling internal = {
-        .request = r, .noise = r->key, .common = pipei_object_common(r->sampler)};
+    struct pipei_sampling internal = {.request = r, .noise = r->key};
+    pipe_sampler *options = NULL;
     pipe_tensor *x = NULL;
     pipe_sampling s = {.size = sizeof s,
                        .n = r->n,
@@ -365,20 +409,21 @@ pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_er
         return pipe_fail(err, PIPE_EINVAL,
                          "%s: it is not known what this denoiser predicts: train it first (step `fit`)",
                          r->denoiser->name);
-    PIPE_TRY(check_request(r, err));
-    PIPE_TRY(check_bounds(r->sampler, internal.common, err));
+    PIPE_TRY(pipei_sampler_options_of(r->sampler, &options, err));
+    internal.common = pipei_object_common(options);
+    PIPE_TRY(check_request(r, options, err));
+    PIPE_TRY(check_bounds(options, internal.common, err));
     internal.noise.sample = r->first;
     internal.noise.step = 0;
     s.engine = pipe_context_engine(r->denoiser->ctx);
     s.schedule = r->schedule ? r->schedule : internal.info.schedule;
     internal.own_schedule = s.schedule == internal.info.schedule;
-    PIPE_TRY(grid_make(r->sampler, s.schedule, &g, &s.steps, err));
+    PIPE_TRY(grid_make(options, s.schedule, &g, &s.steps, err));
     PIPE_TRY(choose_part(r, &g, &s, err));
     PIPE_TRY(start(r, &internal.info, &s, err));
     pipe_denoiser_begin(r->denoiser);
     status = loop(r, &s, &x, err);
-    if (p->sampler.end)
-        p->sampler.end(r->sampler->state);
+    pipe_sampler_end(r->sampler);
     if (status == PIPE_OK)
         pipe_keep(out, x);
     pipe_keep(&x, NULL);

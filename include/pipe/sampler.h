@@ -34,7 +34,23 @@ typedef struct pipe_sampler_api {
     int32_t order;                  /* of convergence in the step size (0: stochastic) */
     int32_t calls_per_step;         /* denoiser evaluations */
     bool stochastic;
+    /** Of a sampler that wraps another: that one, borrowed, whose grid and options
+     *  (all parameters that samplers share) then count; the wrapper's own must be left
+     *  at their defaults.  Its begin(), step() and end() call the inner sampler's
+     *  through pipe_sampler_begin(), ...  NULL: wraps none. */
+    pipe_sampler *(*inner)(void *self);
 } pipe_sampler_api;
+
+/** The functions of a wrapped sampler, for those of its wrapper; errors of
+ *  begin carry the sampler's name. */
+PIPE_API pipe_status pipe_sampler_begin(pipe_sampler *sampler, pipe_sampling *s, pipe_error *err);
+PIPE_API pipe_status pipe_sampler_step(pipe_sampler *sampler, pipe_sampling *s, pipe_error *err);
+PIPE_API void pipe_sampler_end(pipe_sampler *sampler);
+/** In a begin(): leaves out the first k grid points.  Point k becomes point 0, with
+ *  s->x still to be brought to its noise level; k = s->steps leaves no step at all.
+ *  Errors: PIPE_EINVAL  there are fewer than k steps
+ *  Since ABI 1.0. */
+PIPE_API pipe_status pipe_sampling_skip(pipe_sampling *s, size_t k, pipe_error *err);
 
 /** Predictions at grid point s->i for the noisy samples x (same shape as s->x). */
 PIPE_API pipe_tensor *pipe_predict_x0(pipe_sampling *s, pipe_tensor *x);
@@ -99,7 +115,8 @@ typedef struct pipe_sample_request {
 PIPE_API pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_error *err);
 
 /** The time grid that `steps`, `grid`, ... of a sampler give under a schedule:
- *  steps + 1 times, falling. For steps that integrate on their own. */
+ *  steps + 1 times, falling. For steps that integrate on their own.  A wrapper's is
+ *  that of the sampler inside. */
 PIPE_API pipe_status pipe_sampler_grid(pipe_sampler *sampler, pipe_schedule *schedule, double **t, size_t *steps,
                                        pipe_error *err);
 
