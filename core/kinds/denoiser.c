@@ -5,7 +5,7 @@
  * their derivatives (Lai et al. 2025, arXiv:2510.21890, table of conversions).
  * They are computed on the host when the whole batch shares one level and as
  * [n] tensors otherwise, by the same formulas on `number`. */
-#include "core/run/object.h"
+#include "core/kinds/kinds.h"
 
 #include <math.h>
 #include <string.h>
@@ -61,8 +61,11 @@ pipe_tensor *pipe_layer_label(pipe_model *m, const char *name, pipe_tensor *e, c
 
 pipe_tensor *pipe_denoise(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l, const pipe_condition *c)
 {
-    pipe_tensor *y = d->plugin->denoiser.predict(d->state, d->model, x, l, c);
+    pipe_error err = PIPE_ERROR_INIT;
 
+    if (c && c->perturbation && pipei_perturbation_check(d, c->perturbation, &err) != PIPE_OK)
+        return pipe_object_poison(d, err.status, "%s", err.message);
+    pipe_tensor *y = d->plugin->denoiser.predict(d->state, d->model, x, l, c);
     if (pipe_check(y, NULL) == PIPE_OK && !pipe_shape_equal(pipe_tensor_shape(y), pipe_tensor_shape(x))) {
         char got[PIPE_SHAPE_TEXT], want[PIPE_SHAPE_TEXT];
         return pipe_object_poison(d, PIPE_EPLUGIN,
@@ -277,9 +280,9 @@ pipe_tensor *pipe_predict_x0_of_ratio(pipe_denoiser *d, pipe_tensor *x, double r
     if (pipe_denoiser_describe(d, &info, &err) != PIPE_OK)
         return pipe_object_poison(d, err.status, "%s", err.message);
     if (!info.schedule)
-        return pipe_object_poison(d, PIPE_EINVAL,
-                                  "it is not known under which schedule %s works: train it first (step `fit`)",
-                                  d->plugin->name);
+        return pipe_object_poison(
+            d, PIPE_EINVAL, "it is not known under which schedule %s works: train it first (step `fit`)",
+            d->plugin->name);
     const double t = pipe_schedule_time_of(info.schedule, -log(ratio));
     const pipe_level l = pipe_level_uniform(info.schedule, pipe_tensor_engine(x), pipe_dim(x, 0), t);
     /* an end of the schedule, where it does not reach so far */

@@ -1,5 +1,5 @@
 /* What guidance shares: descriptions of combinations, inner products, beginnings. */
-#include "core/run/object.h"
+#include "core/kinds/kinds.h"
 
 #include <pipe/guidance.h>
 
@@ -14,6 +14,7 @@ pipe_status pipe_guidance_describe(pipe_denoiser *inner, pipe_guidance_space spa
     if (classes && info->classes == 0)
         return pipe_fail(err, PIPE_EINVAL, "the model `%s` knows no classes: there is nothing to guide by",
                          pipe_object_name(inner));
+    info->attention_blocks = 0; /* of the network within: what is made of it is not perturbed as a whole */
     if (space == PIPE_GUIDE_X0 && info->predicts != PIPE_PREDICT_NONE)
         info->predicts = PIPE_PREDICT_X0;
     return PIPE_OK;
@@ -56,7 +57,27 @@ pipe_status pipe_guidance_describe_all(pipe_denoiser *const *inner, size_t n, pi
         info->classes = own.classes > info->classes ? own.classes : info->classes;
     }
     info->predicts = predicts;
+    info->attention_blocks = 0;
     return PIPE_OK;
+}
+
+pipe_status pipe_guidance_describe_perturbed(pipe_denoiser *inner, const pipe_perturbation *p,
+                                             pipe_denoiser_info *info, pipe_error *err)
+{
+    PIPE_TRY(pipei_perturbation_check(inner, p, err));
+    return pipe_guidance_describe(inner, PIPE_GUIDE_OWN, false, info, err);
+}
+
+pipe_tensor *pipe_guide_by_perturbation(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l,
+                                        const pipe_condition *c, const pipe_perturbation *p, double scale)
+{
+    pipe_tensor *plain = pipe_denoise(d, x, l, c);
+    pipe_condition perturbed = c ? *c : (pipe_condition){.size = sizeof perturbed};
+
+    if (scale == 0.0)
+        return plain;
+    perturbed.perturbation = p;
+    return pipe_axpby(1.0 + scale, plain, -scale, pipe_denoise(d, x, l, &perturbed));
 }
 
 bool pipe_condition_given(const pipe_condition *c)

@@ -50,4 +50,7 @@ PIPE_INTERNAL pipe_status pipei_sampler_options_of(pipe_sampler *s, pipe_sampler
 /* Refuses parameters that the grid does not use, unless they have their default. */
 PIPE_INTERNAL pipe_status pipei_grid_check_unused(const pipe_sampler *s, pipe_error *err);
 
+/* Has `d` the blocks that the perturbation names, and is its sigma a width? (perturbation.c) */
+pipe_status pipei_perturbation_check(pipe_denoiser *d, const pipe_perturbation *p, pipe_error *err);
+
 #endif

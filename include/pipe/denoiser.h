@@ -33,7 +33,25 @@ typedef struct pipe_denoiser_info {
     pipe_schedule *schedule;        /* that it was trained under; borrowed */
     int64_t classes;                /* labels 0 ... classes - 1; 0: unconditional */
     double sigma_data;              /* EDM's; 0.5 unless set */
+    int64_t attention_blocks;       /* that a pipe_perturbation may name: 0 ... attention_blocks - 1; 0: none */
 } pipe_denoiser_info;
+
+/** How a network is made worse on purpose, so that guidance can lead away from what it then predicts. */
+typedef enum pipe_perturbation_kind {
+    PIPE_PERTURB_NONE = 0,
+    PIPE_PERTURB_IDENTITY,      /* the attention map is the identity: a token attends to itself alone (Ahn et al.
+                                   2024, arXiv:2403.17377, equation 13) */
+    PIPE_PERTURB_SKIP,          /* the block is left out (Hyung et al. 2024, arXiv:2411.18664) */
+    PIPE_PERTURB_BLUR           /* the queries are blurred over the grid of tokens (Hong 2024, arXiv:2408.00760) */
+} pipe_perturbation_kind;
+
+typedef struct pipe_perturbation {
+    size_t size;
+    pipe_perturbation_kind kind;
+    pipe_ints blocks;               /* of the network, as it numbers them; at least one; borrowed */
+    double sigma;                   /* of PIPE_PERTURB_BLUR, in tokens; 0: none; above 9999, as in diffusers:
+                                       each query becomes the mean of all */
+} pipe_perturbation;
 
 /** What a sample is conditioned on.  Start as {.size = sizeof(pipe_condition)}. */
 typedef struct pipe_condition {
@@ -41,6 +59,7 @@ typedef struct pipe_condition {
     pipe_tensor *labels;            /* i32 [n]; -1: none for this row; NULL: none for all */
     pipe_tensor *embedding;         /* [n, tokens, width] or NULL */
     pipe_tensor *mask;              /* [n, tokens], 1 = present; or NULL */
+    const pipe_perturbation *perturbation; /* borrowed; NULL: the network as it is */
 } pipe_condition;
 
 typedef struct pipe_denoiser_api {
@@ -69,11 +88,26 @@ typedef struct pipe_denoiser_api {
 PIPE_API pipe_tensor *pipe_layer_label(pipe_model *m, const char *name, pipe_tensor *e, const pipe_condition *c,
                                        int64_t classes, pipe_init init);
 
+/** Self-attention of a network's block over a grid of tokens, as the perturbation of
+ *  c has it: pipe_attention(q, k, v, NULL, 0, false) where it does not name `block`.
+ *  A network that calls this tells its number of blocks as `attention_blocks`.
+ *
+ * @param q, k, v  [n, rows * columns, heads, d], the grid row by row
+ * @param c        may be NULL
+ * @return         q's shape, recorded
+ * The blur is that of the paper's code: a Gaussian cut at 3 sigma and at half the grid,
+ * normalized, with the grid reflected at its edges (the edge itself not repeated). */
+PIPE_API pipe_tensor *pipe_layer_block_attention(pipe_tensor *q, pipe_tensor *k, pipe_tensor *v, int64_t rows,
+                                                 int64_t columns, const pipe_condition *c, int64_t block);
+/** Is the block to be left out?  Networks ask before they compute it. */
+PIPE_API bool pipe_block_skipped(const pipe_condition *c, int64_t block);
+
 PIPE_API pipe_status pipe_denoiser_describe(pipe_denoiser *d, pipe_denoiser_info *info, pipe_error *err);
 /** What an objective says of the network it trains; saved with its weights. */
 PIPE_API pipe_status pipe_denoiser_declare(pipe_denoiser *d, pipe_prediction predicts, pipe_schedule *schedule,
                                            const pipe_shape *sample, double sigma_data, pipe_error *err);
-/** The raw output. */
+/** The raw output.  Poisoned with PIPE_EINVAL where c has a perturbation of blocks that
+ *  the denoiser has not: guidance has none of its own, whatever it is around. */
 PIPE_API pipe_tensor *pipe_denoise(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l, const pipe_condition *c);
 /** Converted to `want` with the level's alpha and sigma (card 17, section 3.2).
  *  `l` must be of the denoiser's own schedule.  Poisoned with PIPE_EDOMAIN where

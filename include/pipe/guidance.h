@@ -27,6 +27,19 @@ PIPE_API pipe_status pipe_guidance_describe(pipe_denoiser *inner, pipe_guidance_
  *         PIPE_ESHAPE  their samples differ */
 PIPE_API pipe_status pipe_guidance_describe_all(pipe_denoiser *const *inner, size_t n, pipe_denoiser_info *info,
                                                 pipe_error *err);
+/** describe() of guidance by a perturbation of `inner`.
+ * Errors: PIPE_EINVAL  `inner` has no such blocks; none is named; sigma is negative */
+PIPE_API pipe_status pipe_guidance_describe_perturbed(pipe_denoiser *inner, const pipe_perturbation *p,
+                                                      pipe_denoiser_info *info, pipe_error *err);
+/** D + scale (D - D'), where D' is what `d` predicts when it is perturbed, under the same
+ *  condition; at scale 0 D itself.
+ *
+ * @param x  [n, ...] at level l; borrowed, as are all
+ * @param c  may be NULL
+ * @return   x's shape, recorded; poisoned as pipe_denoise() says */
+PIPE_API pipe_tensor *pipe_guide_by_perturbation(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l,
+                                                 const pipe_condition *c, const pipe_perturbation *p,
+                                                 double scale);
 /** Is there a condition to guide by? */
 PIPE_API bool pipe_condition_given(const pipe_condition *c);
 /** <a_i, b_i> of each sample: [n, 1, ...], to be broadcast over samples again. */

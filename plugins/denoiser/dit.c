@@ -29,10 +29,10 @@ static const pipe_param params[] = {
     PIPE_INT(state, classes, 0, 0, 1000000, "classes", "that labels choose from; 0: unconditional"),
     PIPE_FLOAT(state, time_scale, 1000.0, 1e-6, 1e9, NULL,
                "factor of the time before its sine features; higher tells neighbouring times apart better"),
-    PIPE_BOOL(
-        state, gradient_checkpointing, false,
-        "compute each block again in the backward pass in place of keeping its inner values: less memory, the "
-        "same bits, about a third more time per training step"),
+    PIPE_BOOL(state, gradient_checkpointing, false,
+              "compute each block again in the backward pass in place of keeping its inner values: less "
+              "memory, the "
+              "same bits, about a third more time per training step"),
     PIPE_PARAM_END};
 
 static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
@@ -53,6 +53,7 @@ static pipe_status describe(void *self, pipe_denoiser_info *info, pipe_error *er
 {
     (void)err;
     info->classes = ((const state *)self)->classes;
+    info->attention_blocks = ((const state *)self)->depth;
     return PIPE_OK;
 }
 
@@ -96,20 +97,39 @@ static pipe_tensor *heads_of(const state *st, pipe_model *m, const char *name, p
                         PIPE_SHAPE(pipe_dim(x, 0), pipe_dim(x, 1), st->heads, st->width / st->heads));
 }
 
+/* Where a block is. */
+typedef struct place {
+    int64_t rows, columns, block;
+    const pipe_condition *condition;
+} place;
+
 /* `c` is the embedding of time and class after its activation: [n, width]. */
-static pipe_tensor *block(const state *st, pipe_model *m, pipe_tensor *x, pipe_tensor *c)
+static pipe_tensor *block(const state *st, pipe_model *m, pipe_tensor *x, pipe_tensor *c, const place *at)
 {
     const int64_t d = st->width;
     pipe_tensor *a = zero_linear(m, "modulation", c, 6 * d);
     pipe_tensor *h = modulate(x, chunk(a, 0, d), chunk(a, 1, d));
     pipe_tensor *q = heads_of(st, m, "q", h), *k = heads_of(st, m, "k", h), *v = heads_of(st, m, "v", h);
 
-    h = pipe_reshape(pipe_attention(q, k, v, NULL, 0.0, false), *pipe_tensor_shape(x));
+    h = pipe_layer_block_attention(q, k, v, at->rows, at->columns, at->condition, at->block);
+    h = pipe_reshape(h, *pipe_tensor_shape(x));
     x = pipe_add(x, pipe_mul(gate(a, 2, d), linear(m, "out", h, d)));
     h = modulate(x, chunk(a, 3, d), chunk(a, 4, d));
     h = pipe_gelu_tanh(linear(m, "fc1", h, (int64_t)llround((double)d * st->mlp_ratio)));
     h = linear(m, "fc2", pipe_layer_dropout(m, "dropout", h, st->dropout), d);
     return pipe_add(x, pipe_mul(gate(a, 5, d), h));
+}
+
+static pipe_tensor *run_block(const state *st, pipe_model *m, pipe_tensor *x, pipe_tensor *c, const place *at)
+{
+    pipe_scope_push(m, "block.%d", (int)at->block);
+    if (st->gradient_checkpointing)
+        pipe_recompute_begin(pipe_model_engine(m));
+    x = block(st, m, x, c, at);
+    if (st->gradient_checkpointing)
+        pipe_recompute_end(pipe_model_engine(m));
+    pipe_scope_pop(m);
+    return x;
 }
 
 /* [1, rows * columns, width]: the first half tells the column, the second the row. */
@@ -169,13 +189,8 @@ static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pip
     h = pipe_add(pipe_reshape(h, PIPE_SHAPE(pipe_dim(x, 0), rows * columns, d)),
                  positions(pipe_model_engine(m), rows, columns, d));
     for (int64_t k = 0; k < st->depth; k++) {
-        pipe_scope_push(m, "block.%d", (int)k);
-        if (st->gradient_checkpointing)
-            pipe_recompute_begin(pipe_model_engine(m));
-        h = block(st, m, h, e);
-        if (st->gradient_checkpointing)
-            pipe_recompute_end(pipe_model_engine(m));
-        pipe_scope_pop(m);
+        if (!pipe_block_skipped(c, k))
+            h = run_block(st, m, h, e, &(place){rows, columns, k, c});
         h = pipe_tap(m, pipe_name(m, "block.%d", (int)k), h);
     }
     pipe_tensor *a = zero_linear(m, "out.modulation", e, 2 * d);
@@ -190,7 +205,9 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .licence = "MIT",
     .summary = "diffusion transformer with adaptive layer norm",
     .help =
-        "Intermediate values that have a name (for encoder.features): block.K, the tokens behind block K.",
+        "Intermediate values that have a name (for encoder.features): block.K, the tokens behind block K. "
+        "The blocks that guidance.pag, guidance.slg and guidance.seg name are numbered in the same way, from "
+        "0.",
     .citation = "arXiv:2212.09748",
     .example = "dit: {plugin: denoiser.dit, patch: 2, width: 128, depth: 6, classes: 10}",
     .flags = PIPE_TRAINABLE,

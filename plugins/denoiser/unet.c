@@ -44,10 +44,10 @@ static const pipe_param params[] = {
         "start the last layer of each block, and of the network, at zero: the first steps are steadier"),
     PIPE_FLOAT(state, time_scale, 1000.0, 1e-6, 1e9, NULL,
                "factor of the time before its sine features; higher tells neighbouring times apart better"),
-    PIPE_BOOL(
-        state, gradient_checkpointing, false,
-        "compute each block again in the backward pass in place of keeping its inner values: less memory, the "
-        "same bits, about a third more time per training step"),
+    PIPE_BOOL(state, gradient_checkpointing, false,
+              "compute each block again in the backward pass in place of keeping its inner values: less "
+              "memory, the "
+              "same bits, about a third more time per training step"),
     PIPE_PARAM_END};
 
 static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
@@ -73,10 +73,31 @@ static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
     return PIPE_OK;
 }
 
+static bool attends(const state *st, size_t level)
+{
+    for (size_t k = 0; k < st->attention.n; k++)
+        if (st->attention.v[k] == (int64_t)level)
+            return true;
+    return false;
+}
+
+/* Of the way down, the middle and the way up. */
+static int64_t count_attention(const state *st)
+{
+    int64_t n = st->middle_attention;
+
+    for (size_t level = 0; level < st->multipliers.n; level++)
+        n += attends(st, level) ? 2 * st->blocks + 1 : 0;
+    return n;
+}
+
 static pipe_status describe(void *self, pipe_denoiser_info *info, pipe_error *err)
 {
+    const state *st = self;
+
     (void)err;
-    info->classes = ((const state *)self)->classes;
+    info->classes = st->classes;
+    info->attention_blocks = count_attention(st);
     return PIPE_OK;
 }
 
@@ -122,42 +143,47 @@ static pipe_tensor *heads_of(const state *st, pipe_model *m, const char *name, p
                         PIPE_SHAPE(pipe_dim(x, 0), pipe_dim(x, 1), st->heads, c / st->heads));
 }
 
-static pipe_tensor *attend(const state *st, pipe_model *m, pipe_tensor *x)
+/* What all blocks share, and where on the way the network is. */
+typedef struct walk {
+    pipe_tensor *e; /* the embedding of time and class after its activation: [n, 4 channels] */
+    const pipe_condition *c;
+    int64_t attention; /* the number of the next one */
+    pipe_tensor *skip[MAX_SKIPS];
+    size_t n;
+    int64_t h[MAX_LEVELS], w[MAX_LEVELS]; /* sizes to restore on the way up */
+} walk;
+
+static pipe_tensor *attend(const state *st, pipe_model *m, const walk *at, pipe_tensor *x)
 {
     const int64_t n = pipe_dim(x, 0), c = pipe_dim(x, 3);
     pipe_tensor *h = pipe_layer_group_norm(m, "norm", x, (uint32_t)st->groups);
 
     h = pipe_reshape(h, PIPE_SHAPE(n, pipe_dim(x, 1) * pipe_dim(x, 2), c));
     pipe_tensor *q = heads_of(st, m, "q", h), *k = heads_of(st, m, "k", h), *v = heads_of(st, m, "v", h);
-    h = pipe_reshape(pipe_attention(q, k, v, NULL, 0.0, false), *pipe_tensor_shape(h));
+    pipe_tensor *y = pipe_layer_block_attention(q, k, v, pipe_dim(x, 1), pipe_dim(x, 2), at->c,
+                                                at->attention);
+    h = pipe_reshape(y, *pipe_tensor_shape(h));
     h = pipe_layer_linear_with(m, "out", h, c, true, last(st));
     return pipe_add(x, pipe_reshape(h, *pipe_tensor_shape(x)));
 }
 
-static bool attends(const state *st, size_t level)
-{
-    for (size_t k = 0; k < st->attention.n; k++)
-        if (st->attention.v[k] == (int64_t)level)
-            return true;
-    return false;
-}
-
 /* A residual block and the attention behind it, under the scope NAME; with `skip` (or
  * NULL) beside x. */
-static pipe_tensor *block(const state *st, pipe_model *m, const char *name, pipe_tensor *x, pipe_tensor *skip,
-                          pipe_tensor *e, int64_t out, bool attention)
+static pipe_tensor *block(const state *st, pipe_model *m, walk *at, const char *name, pipe_tensor *x,
+                          pipe_tensor *skip, int64_t out, bool attention)
 {
     pipe_tensor *both[2] = {x, skip};
 
     if (st->gradient_checkpointing)
         pipe_recompute_begin(pipe_model_engine(m));
     pipe_scope_push(m, "%s", name);
-    x = residual(st, m, skip ? pipe_concat(both, 2, 3) : x, e, out);
-    if (attention) {
+    x = residual(st, m, skip ? pipe_concat(both, 2, 3) : x, at->e, out);
+    if (attention && !pipe_block_skipped(at->c, at->attention)) {
         pipe_scope_push(m, "attention");
-        x = attend(st, m, x);
+        x = attend(st, m, at, x);
         pipe_scope_pop(m);
     }
+    at->attention += attention;
     pipe_scope_pop(m);
     if (st->gradient_checkpointing)
         pipe_recompute_end(pipe_model_engine(m));
@@ -175,19 +201,13 @@ static pipe_tensor *embed(const state *st, pipe_model *m, const pipe_level *l, c
     return pipe_silu(e);
 }
 
-typedef struct walk {
-    pipe_tensor *skip[MAX_SKIPS];
-    size_t n;
-    int64_t h[MAX_LEVELS], w[MAX_LEVELS]; /* sizes to restore on the way up */
-} walk;
-
-static pipe_tensor *go_down(const state *st, pipe_model *m, walk *k, pipe_tensor *h, pipe_tensor *e)
+static pipe_tensor *go_down(const state *st, pipe_model *m, walk *k, pipe_tensor *h)
 {
     k->skip[k->n++] = h;
     for (size_t level = 0; level < st->multipliers.n; level++) {
         const int64_t c = st->channels * st->multipliers.v[level];
         for (int64_t b = 0; b < st->blocks; b++) {
-            h = block(st, m, pipe_name(m, "down.%zu.%d", level, (int)b), h, NULL, e, c, attends(st, level));
+            h = block(st, m, k, pipe_name(m, "down.%zu.%d", level, (int)b), h, NULL, c, attends(st, level));
             k->skip[k->n++] = h;
         }
         pipe_tap(m, pipe_name(m, "down.%zu", level), h);
@@ -201,13 +221,14 @@ static pipe_tensor *go_down(const state *st, pipe_model *m, walk *k, pipe_tensor
     return h;
 }
 
-static pipe_tensor *go_up(const state *st, pipe_model *m, walk *k, pipe_tensor *h, pipe_tensor *e)
+static pipe_tensor *go_up(const state *st, pipe_model *m, walk *k, pipe_tensor *h)
 {
     for (size_t level = st->multipliers.n; level-- > 0;) {
         const int64_t c = st->channels * st->multipliers.v[level];
         for (int64_t b = 0; b <= st->blocks; b++) {
             k->n--;
-            h = block(st, m, pipe_name(m, "up.%zu.%d", level, (int)b), h, k->skip[k->n], e, c, attends(st, level));
+            h = block(st, m, k, pipe_name(m, "up.%zu.%d", level, (int)b), h, k->skip[k->n], c,
+                      attends(st, level));
         }
         pipe_tap(m, pipe_name(m, "up.%zu", level), h);
         if (level > 0)
@@ -222,7 +243,7 @@ static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pip
 {
     const state *st = self;
     char shape[PIPE_SHAPE_TEXT];
-    walk k = {.n = 0};
+    walk k = {.c = c};
 
     if (pipe_check(x, NULL) != PIPE_OK)
         return x;
@@ -230,12 +251,12 @@ static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pip
         return pipe_poison(pipe_model_engine(m), PIPE_ESHAPE,
                            "denoiser.unet takes images [n, height, width, channels], not %s",
                            pipe_shape_text(pipe_tensor_shape(x), shape, sizeof shape));
-    pipe_tensor *e = embed(st, m, l, c);
-    pipe_tensor *h = go_down(st, m, &k, pipe_layer_conv2d(m, "in", x, st->channels, 3, 1), e);
+    k.e = embed(st, m, l, c);
+    pipe_tensor *h = go_down(st, m, &k, pipe_layer_conv2d(m, "in", x, st->channels, 3, 1));
 
-    h = block(st, m, "mid.0", h, NULL, e, pipe_dim(h, 3), st->middle_attention);
-    h = pipe_tap(m, "mid", block(st, m, "mid.1", h, NULL, e, pipe_dim(h, 3), false));
-    h = go_up(st, m, &k, h, e);
+    h = block(st, m, &k, "mid.0", h, NULL, pipe_dim(h, 3), st->middle_attention);
+    h = pipe_tap(m, "mid", block(st, m, &k, "mid.1", h, NULL, pipe_dim(h, 3), false));
+    h = go_up(st, m, &k, h);
     h = pipe_layer_group_norm_with(m, "out.norm", h, (uint32_t)st->groups, PIPE_ACTIVATION_SILU);
     return pipe_layer_conv2d_with(m, "out.conv", h, pipe_dim(x, 3), 3, PIPE_CONV(1, 1), true, last(st));
 }
@@ -248,7 +269,8 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .summary = "convolutional U-Net for images, with attention and class labels",
     .help = "Intermediate values that have a name (for encoder.features): down.K and up.K, the output of "
             "level K on "
-            "either side, and mid.",
+            "either side, and mid. The blocks that guidance.pag, guidance.slg and guidance.seg name are the "
+            "attentions alone, numbered from 0 on the way down, in the middle and on the way up.",
     .citation = "arXiv:2105.05233",
     .example = "unet: {plugin: denoiser.unet, channels: 32, multipliers: [1, 2, 2], classes: 10}",
     .flags = PIPE_TRAINABLE,

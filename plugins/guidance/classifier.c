@@ -24,7 +24,7 @@ static pipe_status describe(void *self, pipe_denoiser_info *info, pipe_error *er
 {
     const state *st = self;
 
-    PIPE_TRY(pipe_denoiser_describe(st->denoiser, info, err));
+    PIPE_TRY(pipe_guidance_describe(st->denoiser, PIPE_GUIDE_OWN, false, info, err));
     if (info->predicts != PIPE_PREDICT_NONE && st->scale != 0.0)
         info->predicts = PIPE_PREDICT_EPS;
     info->classes = pipe_classifier_classes(st->classifier);
