@@ -296,6 +296,9 @@ def ddim():
     yield configuration({**plain, "set_alpha_to_one": False, "steps_offset": 1, "prediction_type": "sample"},
                         {"plugin": "sampler.ddim", "eta": 0.3}, LINEAR, "x0", level="index",
                         step_options={"eta": 0.3})
+    for spacing in "linspace", "trailing":  # steps of 1000 // 7, which do not lead from one point to the next
+        yield configuration({**plain, "timestep_spacing": spacing}, {"plugin": "sampler.ddim", "stride": 142}, LINEAR,
+                            level="index", steps=7)
 
 
 @scheduler("DDPMScheduler")
