@@ -287,7 +287,9 @@ Test(options, an_inversion_finds_the_noise_and_comes_back)
     static const struct {
         const char *sampler, *steps;
         double tolerance; /* of first and second order */
-    } cases[] = {{"sampler.ddim", "100", 0.05}, {"sampler.dpmpp-2m", "60", 0.01}};
+    } cases[] = {{"sampler.ddim", "100", 0.05},
+                 {"sampler.dpmpp-2m", "60", 0.01},
+                 {"sampler.dpm-solver-singlestep", "60", 0.01}};
 
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
         const char *const params[] = {"steps", cases[k].steps, "grid", "log-snr", NULL};
@@ -388,4 +390,17 @@ Test(options, samples_that_are_not_finite_are_reported_with_their_step)
     OK(pipei_object_create(&failing, "model", NULL, inputs, 1, test_context("model", 1), &r.denoiser, &err));
     refuse(&r, PIPE_EDOMAIN,
            "sampler.ddim: step 6 of 10: sample 5 is not finite (NaN or infinite): the model `model`");
+}
+
+Test(options, a_stride_of_ddim_needs_a_table_and_a_way_down)
+{
+    static const char *const params[] = {"stride", "250", "steps", "4", NULL};
+    float image[N * D] = {0};
+    pipe_sample_request r = request("sampler.ddim", params, "schedule.flow");
+
+    refuse(&r, PIPE_EINVAL, "stride 250: the schedule is continuous");
+    r = request("sampler.ddim", params, "schedule.linear");
+    r.image = upload(image);
+    r.upward = true;
+    refuse(&r, PIPE_EINVAL, "stride 250: an inversion goes from grid point to grid point");
 }

@@ -173,6 +173,11 @@ static const known maps_80_to_the_known_number_cases[] = {
     {"sampler.rk", "method heun", 0.60979800},
     {"sampler.dpm2", "", 0.56059486},
     {"sampler.dpm2-ancestral", "eta 0", 0.56059486},
+    {"sampler.dpmpp-2s", "", 0.46145710},
+    {"sampler.dpm-solver-singlestep", "", 0.46145710},
+    {"sampler.dpm-solver-singlestep", "predict eps", 0.56059486}, /* is DPM2 */
+    {"sampler.dpm-solver-singlestep", "order 1", 0.36521307},
+    {"sampler.dpm-solver-singlestep", "order 3 predict eps", 0.50080810},
 };
 
 static void maps_80_to_the_known_number(const known *c)
@@ -252,6 +257,14 @@ static const ordered converges_with_its_order_cases[] = {
     {"sampler.dpmpp-2s-ancestral", "eta 0", 2, 40},
     {"sampler.dpmpp-sde", "eta 0", 2, 40},
     {"sampler.dpmpp-sde", "eta 0 ratio 0.3", 2, 40},
+    {"sampler.dpm-solver-singlestep", "order 1", 1, 160},
+    {"sampler.dpm-solver-singlestep", "order 1 predict eps", 1, 160},
+    {"sampler.dpm-solver-singlestep", "", 2, 40},
+    {"sampler.dpm-solver-singlestep", "predict eps", 2, 40},
+    {"sampler.dpm-solver-singlestep", "weights exact", 2, 40},
+    {"sampler.dpm-solver-singlestep", "inner grid", 2, 80},
+    {"sampler.dpm-solver-singlestep", "order 3 predict eps", 3, 16},
+    {"sampler.dpm-solver-singlestep", "order 3 weights released predict eps", 3, 16},
     {"sampler.rk", "method euler", 1, 160},
     /* its error of second order, h^3 (x''' / 24 + f_x x'' / 8), is 0 for x = sqrt(1/4 + rho^2) */
     {"sampler.rk", "method midpoint", 3, 20},
@@ -393,6 +406,8 @@ static const plain a_sample_does_not_depend_on_its_batch_cases[] = {
     {"sampler.dpm2", "churn 10"},
     {"sampler.dpm2-ancestral", ""},
     {"sampler.rk", ""},
+    {"sampler.dpm-solver-singlestep", "order 3"},
+    {"sampler.dpm-solver-singlestep", "order 3 inner grid"},
     {"sampler.dpmpp-2s-ancestral", ""},
     {"sampler.dpmpp-sde", ""},
     {"sampler.lcm", ""},

@@ -129,6 +129,25 @@ def dpmpp_sde():
                         level="middle", timesteps=False, prepare=prepare, step_options={"s_noise": 1.003})
 
 
+@scheduler("DPMSolverSinglestepScheduler")
+def dpm_solver_singlestep():
+    """Its steps on a grid of 8, 9 and 10 points end with 3, 2; 2, 1; and 1."""
+    sampler = {"plugin": "sampler.dpm-solver-singlestep", "inner": "grid", "weights": "released"}
+    exact, noise = {**sampler, "weights": "exact"}, {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
+    fill = {**BETAS, "lower_order_final": True}
+    yield configuration(fill, sampler, LINEAR)
+    yield configuration({**fill, "solver_type": "heun", "prediction_type": "v_prediction"}, exact, LINEAR, "v", steps=7)
+    yield configuration({**fill, "use_karras_sigmas": True, "prediction_type": "v_prediction", "solver_order": 3},
+                        {**sampler, "order": 3}, LINEAR, "v", steps=10)
+    for steps in 8, 9, 10:
+        yield configuration({**fill, **noise, "solver_order": 3}, {**sampler, "order": 3, "predict": "eps"}, LINEAR,
+                            steps=steps)
+    yield configuration({**fill, **noise, "solver_order": 3, "solver_type": "heun"},
+                        {**exact, "order": 3, "predict": "eps"}, LINEAR, steps=9)
+    yield configuration({**fill, **noise}, {**sampler, "predict": "eps"}, LINEAR)
+    yield configuration({**fill, **noise, "solver_order": 1}, {**sampler, "order": 1, "predict": "eps"}, LINEAR)
+
+
 @scheduler("EDMEulerScheduler")
 def edm_euler():
     yield configuration({}, EULER, VE, "edm", level="ve", timesteps=False)
