@@ -144,6 +144,32 @@ Test(teleport, a_ratio_names_a_point)
     pipe_free(tail);
 }
 
+/* What is known stays: it is noised to the point that is gone to, not carried there by the flow. */
+Test(teleport, keeps_the_known_part)
+{
+    static const float image[B * D] = {1.0f, -2.0f, 0.5f, 3.0f};
+    pipe_engine *e = test_engine();
+    pipe_error err = PIPE_ERROR_INIT;
+    int taken = 0;
+    pipe_sample_request r = request(teleport(solver("sampler.heun", 4), gauss, "skip", "4"), &taken);
+    pipe_tensor *x = NULL, *known = NULL, *all = NULL;
+    float got[B * D];
+
+    pipe_keep(&known, pipe_from_f32(e, PIPE_SHAPE(B, D), image));
+    pipe_keep(&all, pipe_affine(known, 0.0, 1.0));
+    r.image = known;
+    r.mask = all;
+    OK(pipe_sample(&r, &x, &err));
+    OK(pipe_read_f32(x, got, B * D, &err));
+    cr_expect_lt(gaussian_difference(got, image, B * D), 1e-5);
+    r.upward = true;
+    r.mask = NULL;
+    check_failure(pipe_sample(&r, &x, &err), PIPE_EINVAL, &err, "an inversion takes|itself", "inversion");
+    pipe_keep(&x, NULL);
+    pipe_keep(&known, NULL);
+    pipe_keep(&all, NULL);
+}
+
 Test(teleport, refuses_what_cannot_be)
 {
     pipe_object *heun = solver("sampler.heun", 6), *none = NULL;
