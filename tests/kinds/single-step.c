@@ -262,7 +262,6 @@ static const ordered converges_with_its_order_cases[] = {
     {"sampler.dpm-solver-singlestep", "predict eps", 2, 40},
     {"sampler.dpm-solver-singlestep", "weights exact", 2, 40},
     {"sampler.dpm-solver-singlestep", "inner grid", 2, 80},
-    {"sampler.dpm-solver-singlestep", "order 3 predict eps", 3, 16},
     {"sampler.dpm-solver-singlestep", "order 3 weights exact predict eps", 3, 8},
     {"sampler.dpm-solver-singlestep", "order 3 weights exact", 3, 10},
     {"sampler.rk", "method euler", 1, 160},
