@@ -7,6 +7,7 @@
 
 typedef struct {
     pipe_dataset *samples, *reference;
+    int64_t count;
 } state;
 
 static const pipe_input inputs[] = {
@@ -16,7 +17,11 @@ static const pipe_input inputs[] = {
     PIPE_INPUT_END,
 };
 
-static const pipe_param params[] = {PIPE_PARAM_END};
+static const pipe_param params[] = {
+    PIPE_INT(state, count, 0, 0, 1000000000, "samples",
+             "compared, the first ones of both; more is more exact; 0: all of `samples`"),
+    PIPE_PARAM_END,
+};
 
 static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
 {
@@ -34,9 +39,13 @@ static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
         return pipe_fail(err, PIPE_ESHAPE, "samples of %s have the shape %s, those of %s %s",
                          pipe_object_name(st->samples), pipe_shape_text(&sa, shape_a, sizeof shape_a),
                          pipe_object_name(st->reference), pipe_shape_text(&sb, shape_b, sizeof shape_b));
+    if ((size_t)st->count > na)
+        return pipe_fail(err, PIPE_EINVAL, "count: %s has %zu samples", pipe_object_name(st->samples), na);
+    if (st->count > 0)
+        na = (size_t)st->count;
     if (na > nb)
-        return pipe_fail(err, PIPE_EINVAL, "%s has %zu samples, more than the %zu of %s",
-                         pipe_object_name(st->samples), na, nb, pipe_object_name(st->reference));
+        return pipe_fail(err, PIPE_EINVAL, "%zu samples of %s are compared, more than the %zu of %s", na,
+                         pipe_object_name(st->samples), nb, pipe_object_name(st->reference));
     const size_t each = (size_t)pipe_shape_count(&sa);
     for (size_t i = 0; i < na; i++) {
         double own = 0.0;
@@ -54,7 +63,7 @@ static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
 PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     PIPE_ABI(PIPE_KIND_METRIC),
     .name = "metric.rmse",
-    .version = "1.0.0",
+    .version = "1.1.0",
     .licence = "MIT",
     .summary = "root mean squared difference between samples that belong together",
     .help = "Reports `rmse`, over all numbers of all samples, and `worst`, that of the sample that differs "

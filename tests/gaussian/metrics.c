@@ -169,7 +169,14 @@ Test(numbers, rmse)
     check_failure(data_run(ctx, "metric", "metric.rmse", NULL,
                            (const pipei_named_object[]){{"samples", q}, {"reference", p}, {NULL, NULL}},
                            &err),
-                  PIPE_EINVAL, &err, "3 samples, more than the 2", "more samples than references");
+                  PIPE_EINVAL, &err, "3 samples|more than the 2", "more samples than references");
+    OK(data_run(ctx, "metric", "metric.rmse", (const char *const[]){"count", "1", NULL},
+                (const pipei_named_object[]){{"samples", q}, {"reference", p}, {NULL, NULL}}, &err));
+    cr_expect_float_eq(data_reported(ctx, "rmse"), sqrt(4.0 / 2), 1e-12, "of the first sample alone");
+    check_failure(data_run(ctx, "metric", "metric.rmse", (const char *const[]){"count", "3", NULL},
+                           (const pipei_named_object[]){{"samples", p}, {"reference", q}, {NULL, NULL}},
+                           &err),
+                  PIPE_EINVAL, &err, "count|2 samples", "more than there are");
 }
 
 static pipe_metrics *reported(const char *name, double value, const char *other, double second)
