@@ -80,6 +80,62 @@ pipe_tensor *pipe_guide_by_perturbation(pipe_denoiser *d, pipe_tensor *x, const 
     return pipe_axpby(1.0 + scale, plain, -scale, pipe_denoise(d, x, l, &perturbed));
 }
 
+static pipe_perturbation perturbation(const pipe_perturbed_state *st)
+{
+    return (pipe_perturbation){
+        .size = sizeof(pipe_perturbation), .kind = st->kind, .blocks = st->blocks, .sigma = st->sigma};
+}
+
+pipe_status pipe_perturbed_state_describe(void *self, pipe_denoiser_info *info, pipe_error *err)
+{
+    const pipe_perturbed_state *st = self;
+    const pipe_perturbation p = perturbation(st);
+
+    return pipe_guidance_describe_perturbed(st->denoiser, &p, info, err);
+}
+
+pipe_tensor *pipe_perturbed_state_predict(void *self, pipe_model *m, pipe_tensor *x, const pipe_level *l,
+                                          const pipe_condition *c)
+{
+    const pipe_perturbed_state *st = self;
+    const pipe_perturbation p = perturbation(st);
+
+    (void)m;
+    return pipe_guide_by_perturbation(st->denoiser, x, l, c, &p, st->scale);
+}
+
+pipe_status pipe_cfg_state_describe(void *self, pipe_denoiser_info *info, pipe_error *err)
+{
+    const pipe_cfg_state *st = self;
+
+    return pipe_guidance_describe(st->denoiser, (pipe_guidance_space)st->space, true, info, err);
+}
+
+pipe_tensor *pipe_cfg_state_predict(const pipe_cfg_state *st, pipe_tensor *x, const pipe_level *l,
+                                    const pipe_condition *c)
+{
+    pipe_denoiser_info info;
+    pipe_error err = PIPE_ERROR_INIT;
+
+    if (pipe_guidance_describe(st->denoiser, (pipe_guidance_space)st->space, true, &info, &err) != PIPE_OK)
+        return pipe_object_poison(st->denoiser, err.status, "%s", err.message);
+    return pipe_predict(st->denoiser, x, l, c, info.predicts);
+}
+
+void pipe_level_count_begin(pipe_level_count *n)
+{
+    n->levels = -1;
+}
+
+int64_t pipe_level_count_at(pipe_level_count *n, const pipe_level *l)
+{
+    if (l->uniform && (n->levels < 0 || l->point.t != n->last)) {
+        n->last = l->point.t;
+        n->levels++;
+    }
+    return n->levels;
+}
+
 bool pipe_condition_given(const pipe_condition *c)
 {
     return c && (c->labels || c->embedding);

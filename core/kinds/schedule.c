@@ -6,7 +6,7 @@
 pipe_status pipe_schedule_describe(pipe_schedule *s, pipe_schedule_info *info, pipe_error *err)
 {
     *info = (pipe_schedule_info){.size = sizeof *info, .t_min = 0.0, .t_max = 1.0, .t_start = 1.0};
-    return s->plugin->schedule.describe(s->state, info, err);
+    return s->plugin->schedule.describe ? s->plugin->schedule.describe(s->state, info, err) : PIPE_OK;
 }
 
 pipe_schedule_point pipe_schedule_at(pipe_schedule *s, double t)
@@ -269,6 +269,31 @@ double pipe_vp_table_time_of(const pipe_vp_table *table, double lambda)
            (double)table->n;
 }
 
+static pipe_status with_zero_snr(pipe_vp_state *st, pipe_error *err)
+{
+    return st->zero_terminal_snr ? pipe_vp_table_zero_snr(&st->table, err) : PIPE_OK;
+}
+
+pipe_status pipe_vp_state_from_rise(void *self, double (*rise)(const void *self, double r), pipe_error *err)
+{
+    pipe_vp_state *st = self;
+    PIPE_CLEANUP(pipe_free_ptr) double *beta = pipe_alloc_array((size_t)st->timesteps, sizeof *beta);
+
+    for (int64_t i = 0; i < st->timesteps; i++)
+        beta[i] = st->beta_start +
+                  (st->beta_end - st->beta_start) * rise(self, (double)i / (double)(st->timesteps - 1));
+    PIPE_TRY(pipe_vp_table_from_betas(&st->table, beta, st->timesteps, err));
+    return with_zero_snr(st, err);
+}
+
+pipe_status pipe_vp_state_from_bar(void *self, double (*bar)(const void *self, double t), pipe_error *err)
+{
+    pipe_vp_state *st = self;
+
+    PIPE_TRY(pipe_vp_table_from_bar(&st->table, bar, self, st->timesteps, st->beta_max, err));
+    return with_zero_snr(st, err);
+}
+
 void pipe_vp_state_destroy(void *self)
 {
     pipe_vp_table_free(self);
@@ -289,4 +314,20 @@ void pipe_vp_state_at(void *self, pipe_schedule_point *p)
 double pipe_vp_state_time_of(void *self, double lambda)
 {
     return pipe_vp_table_time_of(self, lambda);
+}
+
+double pipe_noise_rate_log_alpha(const pipe_noise_rate *r, double t, double *slope)
+{
+    const double rise = r->beta_max - r->beta_min;
+
+    *slope = -0.5 * (r->beta_min + t * rise);
+    return -0.25 * t * t * rise - 0.5 * t * r->beta_min;
+}
+
+double pipe_noise_rate_time_of(const pipe_noise_rate *r, double log_alpha)
+{
+    const double half = 0.5 * r->beta_min;
+
+    /* the root of a quadratic without the difference of near numbers */
+    return -2.0 * log_alpha / (half + sqrt(half * half - (r->beta_max - r->beta_min) * log_alpha));
 }

@@ -4,6 +4,9 @@
 
 #include <math.h>
 
+const char *const pipe_solver_slope_names[] = {"exact", "midpoint", NULL};
+const char *const pipe_solver_curve_names[] = {"exact", "released", NULL};
+
 /* Below, moments are summed as power series: the recursions, which divide by h
  * once for each power of u, lose n digits of it there. */
 #define SERIES_BELOW 2.0
@@ -143,8 +146,8 @@ static double time_moment(const update *p, size_t n)
 static void exponential(update *p, double *moment)
 {
     const pipe_sampling *s = p->s;
-    const int64_t slope = p->out.n == 2 ? p->m->slope : PIPE_SOLVER_SLOPE_EXACT;
-    const int64_t curve = p->out.n == 3 ? p->m->curve : PIPE_SOLVER_CURVE_EXACT;
+    const int64_t slope = p->out.n == 2 ? p->m->weights : PIPE_SOLVER_SLOPE_EXACT;
+    const int64_t curve = p->out.n == 3 ? p->m->compat : PIPE_SOLVER_CURVE_EXACT;
     const double h = s->lambda[p->j] - s->lambda[p->i];
     const bool data = p->m->form == PIPE_SOLVER_DATA, random = p->eta > 0.0 && s->sigma[p->j] > 0.0;
     const double eta = random ? p->eta : 0.0, H = (1.0 + eta) * h;

@@ -27,7 +27,7 @@ typedef struct kind_rule {
 
 #define FN(kind_, name_) {offsetof(pipe_plugin, kind_.name_), #kind_ "." #name_}
 static const kind_rule rules[] = {
-    {PIPE_KIND_SCHEDULE, false, {FN(schedule, describe), FN(schedule, at)}},
+    {PIPE_KIND_SCHEDULE, false, {FN(schedule, at)}},
     {PIPE_KIND_DENOISER, false, {FN(denoiser, predict)}},
     {PIPE_KIND_SAMPLER, false, {FN(sampler, step)}},
     {PIPE_KIND_ENCODER, false, {FN(encoder, encode)}},

@@ -40,6 +40,62 @@ PIPE_API pipe_status pipe_guidance_describe_perturbed(pipe_denoiser *inner, cons
 PIPE_API pipe_tensor *pipe_guide_by_perturbation(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l,
                                                  const pipe_condition *c, const pipe_perturbation *p,
                                                  double scale);
+/** What the state of guidance by a perturbation *begins with*: its create() sets
+ *  `kind`, and .denoiser = PIPE_PERTURBED_STATE. */
+typedef struct pipe_perturbed_state {
+    pipe_denoiser *denoiser;
+    double scale;
+    pipe_ints blocks;
+    pipe_perturbation_kind kind;
+    double sigma;                   /* of PIPE_PERTURB_BLUR */
+} pipe_perturbed_state;
+PIPE_API pipe_status pipe_perturbed_state_describe(void *self, pipe_denoiser_info *info, pipe_error *err);
+PIPE_API pipe_tensor *pipe_perturbed_state_predict(void *self, pipe_model *m, pipe_tensor *x, const pipe_level *l,
+                                                   const pipe_condition *c);
+#define PIPE_PERTURBED_STATE                                                                             \
+    {.describe = pipe_perturbed_state_describe, .predict = pipe_perturbed_state_predict}
+#define PIPE_PERTURBED_STATE_INPUT                                                                       \
+    PIPE_INPUT(pipe_perturbed_state, denoiser, PIPE_KIND_DENOISER,                                       \
+               "a network with attention, not guidance around one")
+#define PIPE_PERTURBED_STATE_SCALE(fallback)                                                             \
+    PIPE_FLOAT(pipe_perturbed_state, scale, fallback, -100.0, 100.0, NULL,                               \
+               "0 = the network alone; higher goes further from what it predicts when perturbed")
+#define PIPE_PERTURBED_STATE_BLOCKS(what)                                                                \
+    PIPE_INTS(pipe_perturbed_state, blocks, NULL, 0, 1000000, NULL,                                      \
+              what ", as the network numbers them; those in the middle keep most of the content")
+#define PIPE_PERTURBED_STATE_HELP                                                                        \
+    "Works without labels too. To have it beside classifier-free guidance: guidance.weighted of both "   \
+    "and the network, with weights [1, 1, -1]."
+
+/** What the state of guidance away from the unconditional prediction *begins with*. */
+typedef struct pipe_cfg_state {
+    pipe_denoiser *denoiser;
+    double scale;
+    int64_t space;                  /* pipe_guidance_space */
+} pipe_cfg_state;
+PIPE_API pipe_status pipe_cfg_state_describe(void *self, pipe_denoiser_info *info, pipe_error *err);
+/** What the model predicts in that space, under condition `c` or, with NULL, without one.
+ *  Poisoned where pipe_cfg_state_describe() fails. */
+PIPE_API pipe_tensor *pipe_cfg_state_predict(const pipe_cfg_state *st, pipe_tensor *x, const pipe_level *l,
+                                             const pipe_condition *c);
+#define PIPE_CFG_STATE_INPUT                                                                             \
+    PIPE_INPUT(pipe_cfg_state, denoiser, PIPE_KIND_DENOISER,                                             \
+               "a conditional model that was trained to work without labels too")
+#define PIPE_CFG_STATE_SCALE                                                                             \
+    PIPE_FLOAT(pipe_cfg_state, scale, 2.0, -100.0, 100.0, NULL,                                          \
+               "guidance scale; 1 = none, higher follows the condition more and loses variety")
+#define PIPE_CFG_STATE_SPACE(fallback)                                                                   \
+    PIPE_CHOICE(pipe_cfg_state, space, fallback, pipe_guidance_space_names,                              \
+                "in which it is applied: x0 (the predicted clean data) or own (whatever the model predicts)")
+
+/** Counts the noise levels of a trajectory: a sampler may ask several times at one. */
+typedef struct pipe_level_count {
+    int64_t levels;                 /* seen so far, from 0; -1: none yet */
+    double last;                    /* time of the last one */
+} pipe_level_count;
+PIPE_API void pipe_level_count_begin(pipe_level_count *n);
+/** The number of `l`, from 0.  Rows at different levels do not count: the last one's. */
+PIPE_API int64_t pipe_level_count_at(pipe_level_count *n, const pipe_level *l);
 /** Is there a condition to guide by? */
 PIPE_API bool pipe_condition_given(const pipe_condition *c);
 /** <a_i, b_i> of each sample: [n, 1, ...], to be broadcast over samples again. */

@@ -25,7 +25,7 @@ typedef struct pipe_schedule_info {
 } pipe_schedule_info;
 
 typedef struct pipe_schedule_api {
-    pipe_status (*describe)(void *self, pipe_schedule_info *info, pipe_error *err);
+    pipe_status (*describe)(void *self, pipe_schedule_info *info, pipe_error *err);    /* NULL: continuous on [0, 1] */
     void (*at)(void *self, pipe_schedule_point *p);             /* p->t is given */
     double (*time_of)(void *self, double lambda);               /* inverse; NULL: the core bisects */
 } pipe_schedule_api;
@@ -77,14 +77,58 @@ PIPE_API pipe_status pipe_vp_table_zero_snr(pipe_vp_table *table, pipe_error *er
 PIPE_API void pipe_vp_table_at(const pipe_vp_table *table, pipe_schedule_point *p);
 PIPE_API double pipe_vp_table_time_of(const pipe_vp_table *table, double lambda);
 PIPE_API void pipe_vp_table_free(pipe_vp_table *table);
-/* The functions of a schedule whose state *begins with* a pipe_vp_table that its
- * create() fills: .destroy = pipe_vp_state_destroy, .schedule = PIPE_VP_STATE_SCHEDULE. */
+/** What the state of a schedule of training steps *begins with*; its create() fills the
+ *  table by one of the functions below, and its descriptor has
+ *  .destroy = pipe_vp_state_destroy, .schedule = PIPE_VP_STATE_SCHEDULE. */
+typedef struct pipe_vp_state {
+    pipe_vp_table table;
+    int64_t timesteps;              /* rows of parameters: see PIPE_VP_STATE_TIMESTEPS ... below */
+    double beta_start, beta_end, beta_max;
+    bool zero_terminal_snr;
+} pipe_vp_state;
+/** Betas beta_start + (beta_end - beta_start) rise(self, r), r from 0 at the first of
+ *  `timesteps` to 1 at the last; then zero_terminal_snr.  Errors: as the table's. */
+PIPE_API pipe_status pipe_vp_state_from_rise(void *self, double (*rise)(const void *self, double r),
+                                             pipe_error *err);
+/** pipe_vp_table_from_bar() with `timesteps` and beta_max; then zero_terminal_snr. */
+PIPE_API pipe_status pipe_vp_state_from_bar(void *self, double (*bar)(const void *self, double t),
+                                            pipe_error *err);
+#define PIPE_VP_STATE_TIMESTEPS                                                                          \
+    PIPE_INT(pipe_vp_state, timesteps, 1000, 2, 100000, "steps",                                         \
+             "training steps; more makes neighbouring noise levels closer")
+#define PIPE_VP_STATE_BETAS(first, last)                                                                 \
+    PIPE_FLOAT(pipe_vp_state, beta_start, first, 1e-9, 0.999, NULL,                                      \
+               "noise added by the first step; higher hides fine detail earlier"),                       \
+        PIPE_FLOAT(pipe_vp_state, beta_end, last, 1e-9, 0.999, NULL,                                     \
+                   "noise added by the last step; higher ends nearer to pure noise")
+#define PIPE_VP_STATE_BETA_MAX                                                                           \
+    PIPE_FLOAT(pipe_vp_state, beta_max, 0.999, 0.01, 0.999999, NULL,                                     \
+               "cap of beta; higher ends nearer to pure noise")
+#define PIPE_VP_STATE_ZERO_TERMINAL_SNR                                                                  \
+    PIPE_BOOL(pipe_vp_state, zero_terminal_snr, false,                                                   \
+              "rescale so that the last step is pure noise (arXiv:2305.08891); models must predict v, "  \
+              "x0 or flow")
 PIPE_API void pipe_vp_state_destroy(void *self);
 PIPE_API pipe_status pipe_vp_state_describe(void *self, pipe_schedule_info *info, pipe_error *err);
 PIPE_API void pipe_vp_state_at(void *self, pipe_schedule_point *p);
 PIPE_API double pipe_vp_state_time_of(void *self, double lambda);
 #define PIPE_VP_STATE_SCHEDULE \
     {.describe = pipe_vp_state_describe, .at = pipe_vp_state_at, .time_of = pipe_vp_state_time_of}
+
+/** beta(t), linear in continuous time: the rate of noise of the VP and sub-VP SDEs (Song
+ *  et al. 2021, arXiv:2011.13456, appendix C), whose ln alpha is -1/2 int beta. */
+typedef struct pipe_noise_rate {
+    double beta_min, beta_max;
+} pipe_noise_rate;
+#define PIPE_NOISE_RATE_ROWS                                                                             \
+    PIPE_FLOAT(pipe_noise_rate, beta_min, 0.1, 1e-6, 1000.0, NULL,                                       \
+               "rate of noise at t = 0; higher hides fine detail earlier"),                              \
+        PIPE_FLOAT(pipe_noise_rate, beta_max, 20.0, 1e-6, 1000.0, NULL,                                  \
+                   "rate of noise at t = 1; higher ends nearer to pure noise")
+/** ln alpha(t), and its derivative in *slope. */
+PIPE_API double pipe_noise_rate_log_alpha(const pipe_noise_rate *r, double t, double *slope);
+/** t at which ln alpha is `log_alpha` (at most 0). */
+PIPE_API double pipe_noise_rate_time_of(const pipe_noise_rate *r, double log_alpha);
 
 /** alpha x0 + sigma eps */
 PIPE_API pipe_tensor *pipe_diffuse(const pipe_level *l, pipe_tensor *x0, pipe_tensor *eps);

@@ -79,8 +79,8 @@ typedef struct pipe_multistep {
     int64_t predictor;      /* values that a step combines, 1 ... PIPE_SOLVER_VALUES - 1; fewer at the start */
     int64_t corrector;      /* values that correct a step once its end was evaluated (which the next step needs
                                anyway), that end included; 0: no corrector */
-    int64_t slope;          /* pipe_solver_slope */
-    int64_t curve;          /* pipe_solver_curve */
+    int64_t weights;        /* pipe_solver_slope */
+    int64_t compat;         /* pipe_solver_curve */
     const double *fixed;    /* NULL; or weights that take the place of interpolation: of rho_j - rho_i (form
                                PIPE_SOLVER_RHO only), predictor rows of 1, 2, ... numbers, newest value first,
                                one row for each number of values known */
@@ -130,6 +130,18 @@ PIPE_API void pipe_multistep_state_end(void *self);
     .end = pipe_multistep_state_end, .calls_per_step = 1
 
 /* ... and rows of its parameters. */
+/** The first two of pipe_solver_slope: "exact", "midpoint", NULL. */
+PIPE_API extern const char *const pipe_solver_slope_names[];
+/** The first two of pipe_solver_curve: "exact", "released", NULL. */
+PIPE_API extern const char *const pipe_solver_curve_names[];
+#define PIPE_MULTISTEP_WEIGHTS(fallback)                                             \
+    PIPE_CHOICE(pipe_multistep, weights, fallback, pipe_solver_slope_names,          \
+                "of the slope where two values are combined: its exact integral, or midpoint, as the paper " \
+                "and released code have it; both are of second order")
+#define PIPE_MULTISTEP_COMPAT                                                        \
+    PIPE_CHOICE(pipe_multistep, compat, "exact", pipe_solver_curve_names,            \
+                "weight of the curvature through three values: exact (third order), or released: half of " \
+                "it, the second-order one of the released code")
 #define PIPE_MULTISTEP_LOWER_ORDER_FINAL                                             \
     PIPE_BOOL(pipe_multistep, lower_order_final, true,                               \
               "combine fewer values in the last steps, one in the last: steadier below 15 steps")

@@ -16,24 +16,17 @@ enum { PAPER, RELEASED };
 static const char *const forms[] = {"paper", "released", NULL};
 
 typedef struct {
-    pipe_denoiser *denoiser;
-    double scale;
-    int64_t space;
+    pipe_cfg_state cfg; /* first */
     double eta, threshold, momentum, cfg_scale;
     int64_t form, cfg_steps;
-    int64_t levels; /* noise levels seen in this trajectory, from 0; -1: none yet */
-    double last; /* time of the last one */
+    pipe_level_count count; /* of this trajectory */
     pipe_tensor *average; /* of the differences; NULL at the start */
 } state;
 
-static const pipe_input inputs[] = {
-    PIPE_INPUT(state, denoiser, PIPE_KIND_DENOISER,
-               "a conditional model that was trained to work without labels too"),
-    PIPE_INPUT_END};
+static const pipe_input inputs[] = {PIPE_CFG_STATE_INPUT, PIPE_INPUT_END};
 
 static const pipe_param params[] = {
-    PIPE_FLOAT(state, scale, 2.0, -100.0, 100.0, NULL,
-               "guidance scale; 1 = none, higher follows the condition more and loses variety"),
+    PIPE_CFG_STATE_SCALE,
     PIPE_FLOAT(state, eta, 0.0, -10.0, 10.0, NULL,
                "share of the part along the conditional prediction, which oversaturates; 1: all of it"),
     PIPE_FLOAT(state, threshold, 15.0, 0.0, 1e9, NULL,
@@ -46,34 +39,14 @@ static const pipe_param params[] = {
                 "unconditional one and scale times it, as diffusers does by default"),
     PIPE_INT(state, cfg_steps, 0, 0, 100000, "noise levels", "at the start that plain guidance is left to"),
     PIPE_FLOAT(state, cfg_scale, 2.0, -100.0, 100.0, NULL, "guidance scale there; 1 = none"),
-    PIPE_CHOICE(state, space, "x0", pipe_guidance_space_names,
-                "in which it is applied: x0 (the predicted clean data) or own (whatever the model predicts)"),
+    PIPE_CFG_STATE_SPACE("x0"),
     PIPE_PARAM_END};
-
-static pipe_status describe(void *self, pipe_denoiser_info *info, pipe_error *err)
-{
-    const state *st = self;
-
-    return pipe_guidance_describe(st->denoiser, (pipe_guidance_space)st->space, true, info, err);
-}
-
-/* Counts the noise levels since the trajectory began: a sampler may ask several times at one. */
-static int64_t count_levels(state *st, const pipe_level *l)
-{
-    if (!l->uniform)
-        return st->levels;
-    if (st->levels < 0 || l->point.t != st->last) {
-        st->last = l->point.t;
-        st->levels++;
-    }
-    return st->levels;
-}
 
 static void begin(void *self)
 {
     state *st = self;
 
-    st->levels = -1;
+    pipe_level_count_begin(&st->count);
     pipe_keep(&st->average, NULL);
 }
 
@@ -125,20 +98,16 @@ static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pip
                             const pipe_condition *c)
 {
     state *st = self;
-    pipe_denoiser_info info;
-    pipe_error err = PIPE_ERROR_INIT;
+    pipe_tensor *with = pipe_cfg_state_predict(&st->cfg, x, l, c);
 
     (void)m;
-    if (describe(self, &info, &err) != PIPE_OK)
-        return pipe_object_poison(st->denoiser, err.status, "%s", err.message);
-    pipe_tensor *with = pipe_predict(st->denoiser, x, l, c, info.predicts);
     if (!pipe_condition_given(c))
         return with;
-    const bool plain = count_levels(st, l) < st->cfg_steps;
-    const double scale = plain ? st->cfg_scale : st->scale;
+    const bool plain = pipe_level_count_at(&st->count, l) < st->cfg_steps;
+    const double scale = plain ? st->cfg_scale : st->cfg.scale;
     if (scale == 1.0 && st->momentum == 0.0)
         return with;
-    pipe_tensor *without = pipe_predict(st->denoiser, x, l, NULL, info.predicts);
+    pipe_tensor *without = pipe_cfg_state_predict(&st->cfg, x, l, NULL);
     pipe_tensor *d = remember(st, pipe_sub(with, without));
     if (scale == 1.0)
         return with;
@@ -161,5 +130,5 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .state_size = sizeof(state),
     .create = create,
     .destroy = destroy,
-    .denoiser = {.describe = describe, .predict = predict, .begin = begin},
+    .denoiser = {.describe = pipe_cfg_state_describe, .predict = predict, .begin = begin},
 };

@@ -4,38 +4,28 @@
  * whatever the model predicts. */
 #include <pipe/pipe.h>
 
-typedef struct {
-    pipe_denoiser *denoiser;
-    double scale;
-} state;
+static const pipe_input inputs[] = {PIPE_CFG_STATE_INPUT, PIPE_INPUT_END};
 
-static const pipe_input inputs[] = {
-    PIPE_INPUT(state, denoiser, PIPE_KIND_DENOISER,
-               "a conditional model that was trained to work without labels too"),
-    PIPE_INPUT_END};
+static const pipe_param params[] = {PIPE_CFG_STATE_SCALE, PIPE_PARAM_END};
 
-static const pipe_param params[] = {
-    PIPE_FLOAT(state, scale, 2.0, -100.0, 100.0, NULL,
-               "guidance scale; 1 = none, higher follows the condition more and loses variety"),
-    PIPE_PARAM_END};
-
-static pipe_status describe(void *self, pipe_denoiser_info *info, pipe_error *err)
+static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
 {
-    return pipe_guidance_describe(((state *)self)->denoiser, PIPE_GUIDE_OWN, true, info, err);
+    (void)ctx;
+    (void)err;
+    ((pipe_cfg_state *)self)->space = PIPE_GUIDE_OWN;
+    return PIPE_OK;
 }
 
 static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pipe_level *l,
                             const pipe_condition *c)
 {
-    const state *st = self;
-    pipe_tensor *with, *without;
+    const pipe_cfg_state *st = self;
+    pipe_tensor *with = pipe_cfg_state_predict(st, x, l, c);
 
     (void)m;
-    with = pipe_denoise(st->denoiser, x, l, c);
     if (st->scale == 1.0 || !pipe_condition_given(c))
         return with;
-    without = pipe_denoise(st->denoiser, x, l, NULL);
-    return pipe_axpby(st->scale, with, 1.0 - st->scale, without);
+    return pipe_axpby(st->scale, with, 1.0 - st->scale, pipe_cfg_state_predict(st, x, l, NULL));
 }
 
 PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
@@ -50,6 +40,7 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .example = "guided: {plugin: guidance.cfg, denoiser: model, scale: 2.0}",
     .params = params,
     .inputs = inputs,
-    .state_size = sizeof(state),
-    .denoiser = {.describe = describe, .predict = predict},
+    .state_size = sizeof(pipe_cfg_state),
+    .create = create,
+    .denoiser = {.describe = pipe_cfg_state_describe, .predict = predict},
 };

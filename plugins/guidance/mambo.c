@@ -7,53 +7,34 @@
 #include <pipe/pipe.h>
 
 typedef struct {
-    pipe_denoiser *denoiser;
-    double scale;
-    int64_t space;
+    pipe_cfg_state cfg; /* first */
     double damping;
 } state;
 
-static const pipe_input inputs[] = {
-    PIPE_INPUT(state, denoiser, PIPE_KIND_DENOISER,
-               "a conditional model that was trained to work without labels too"),
-    PIPE_INPUT_END};
+static const pipe_input inputs[] = {PIPE_CFG_STATE_INPUT, PIPE_INPUT_END};
 
 static const pipe_param params[] = {
-    PIPE_FLOAT(state, scale, 2.0, -100.0, 100.0, NULL,
-               "guidance scale; 1 = none, higher follows the condition more and loses variety"),
+    PIPE_CFG_STATE_SCALE,
     PIPE_FLOAT(state, damping, 8.0, 0.0, 1000.0, NULL,
                "of the scale by the relative difference; higher guides less where the model is surprised, 0: "
                "plain classifier-free guidance"),
-    PIPE_CHOICE(state, space, "x0", pipe_guidance_space_names,
-                "in which it is applied: x0 (the predicted clean data) or own (whatever the model predicts)"),
-    PIPE_PARAM_END};
-
-static pipe_status describe(void *self, pipe_denoiser_info *info, pipe_error *err)
-{
-    const state *st = self;
-
-    return pipe_guidance_describe(st->denoiser, (pipe_guidance_space)st->space, true, info, err);
-}
+    PIPE_CFG_STATE_SPACE("x0"), PIPE_PARAM_END};
 
 static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pipe_level *l,
                             const pipe_condition *c)
 {
     const state *st = self;
-    pipe_denoiser_info info;
-    pipe_error err = PIPE_ERROR_INIT;
+    pipe_tensor *with = pipe_cfg_state_predict(&st->cfg, x, l, c);
 
     (void)m;
-    if (describe(self, &info, &err) != PIPE_OK)
-        return pipe_object_poison(st->denoiser, err.status, "%s", err.message);
-    pipe_tensor *with = pipe_predict(st->denoiser, x, l, c, info.predicts);
-    if (st->scale == 1.0 || !pipe_condition_given(c))
+    if (st->cfg.scale == 1.0 || !pipe_condition_given(c))
         return with;
-    pipe_tensor *without = pipe_predict(st->denoiser, x, l, NULL, info.predicts);
+    pipe_tensor *without = pipe_cfg_state_predict(&st->cfg, x, l, NULL);
     if (st->damping == 0.0)
-        return pipe_axpby(st->scale, with, 1.0 - st->scale, without);
+        return pipe_axpby(st->cfg.scale, with, 1.0 - st->cfg.scale, without);
     pipe_tensor *d = pipe_sub(with, without);
     pipe_tensor *ratio = pipe_sqrt(pipe_div(pipe_sample_dot(d, d), pipe_sample_dot(without, without)));
-    pipe_tensor *scale = pipe_affine(pipe_exp(pipe_scale(ratio, -st->damping)), st->scale - 1.0, 1.0);
+    pipe_tensor *scale = pipe_affine(pipe_exp(pipe_scale(ratio, -st->damping)), st->cfg.scale - 1.0, 1.0);
     return pipe_add(without, pipe_mul(scale, d));
 }
 
@@ -68,5 +49,5 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .params = params,
     .inputs = inputs,
     .state_size = sizeof(state),
-    .denoiser = {.describe = describe, .predict = predict},
+    .denoiser = {.describe = pipe_cfg_state_describe, .predict = predict},
 };

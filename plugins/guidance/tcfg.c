@@ -6,30 +6,9 @@
  *     u~ = <u, v> v,         result u~ + w (c - u~). */
 #include <pipe/pipe.h>
 
-typedef struct {
-    pipe_denoiser *denoiser;
-    double scale;
-    int64_t space;
-} state;
+static const pipe_input inputs[] = {PIPE_CFG_STATE_INPUT, PIPE_INPUT_END};
 
-static const pipe_input inputs[] = {
-    PIPE_INPUT(state, denoiser, PIPE_KIND_DENOISER,
-               "a conditional model that was trained to work without labels too"),
-    PIPE_INPUT_END};
-
-static const pipe_param params[] = {
-    PIPE_FLOAT(state, scale, 2.0, -100.0, 100.0, NULL,
-               "guidance scale; 1 = none, higher follows the condition more and loses variety"),
-    PIPE_CHOICE(state, space, "x0", pipe_guidance_space_names,
-                "in which it is applied: x0 (the predicted clean data) or own (whatever the model predicts)"),
-    PIPE_PARAM_END};
-
-static pipe_status describe(void *self, pipe_denoiser_info *info, pipe_error *err)
-{
-    const state *st = self;
-
-    return pipe_guidance_describe(st->denoiser, (pipe_guidance_space)st->space, true, info, err);
-}
+static const pipe_param params[] = {PIPE_CFG_STATE_SCALE, PIPE_CFG_STATE_SPACE("x0"), PIPE_PARAM_END};
 
 /* <u, v> v, v the direction that c and u have most in common. */
 static pipe_tensor *tangential(pipe_tensor *c, pipe_tensor *u)
@@ -51,17 +30,13 @@ static pipe_tensor *tangential(pipe_tensor *c, pipe_tensor *u)
 static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pipe_level *l,
                             const pipe_condition *c)
 {
-    const state *st = self;
-    pipe_denoiser_info info;
-    pipe_error err = PIPE_ERROR_INIT;
+    const pipe_cfg_state *st = self;
+    pipe_tensor *with = pipe_cfg_state_predict(st, x, l, c);
 
     (void)m;
-    if (describe(self, &info, &err) != PIPE_OK)
-        return pipe_object_poison(st->denoiser, err.status, "%s", err.message);
-    pipe_tensor *with = pipe_predict(st->denoiser, x, l, c, info.predicts);
     if (st->scale == 1.0 || !pipe_condition_given(c))
         return with;
-    pipe_tensor *without = tangential(with, pipe_predict(st->denoiser, x, l, NULL, info.predicts));
+    pipe_tensor *without = tangential(with, pipe_cfg_state_predict(st, x, l, NULL));
     return pipe_axpby(st->scale, with, 1.0 - st->scale, without);
 }
 
@@ -75,6 +50,6 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .example = "guided: {plugin: guidance.tcfg, denoiser: model, scale: 3.0}",
     .params = params,
     .inputs = inputs,
-    .state_size = sizeof(state),
-    .denoiser = {.describe = describe, .predict = predict},
+    .state_size = sizeof(pipe_cfg_state),
+    .denoiser = {.describe = pipe_cfg_state_describe, .predict = predict},
 };

@@ -7,50 +7,22 @@
 #include <pipe/pipe.h>
 
 typedef struct {
-    pipe_denoiser *denoiser;
-    double scale;
-    int64_t space;
+    pipe_cfg_state cfg; /* first */
     int64_t zero_steps;
-    int64_t levels; /* noise levels seen in this trajectory, from 0; -1: none yet */
-    double last; /* time of the last one */
+    pipe_level_count count; /* of this trajectory */
 } state;
 
-static const pipe_input inputs[] = {
-    PIPE_INPUT(state, denoiser, PIPE_KIND_DENOISER,
-               "a conditional model that was trained to work without labels too"),
-    PIPE_INPUT_END};
+static const pipe_input inputs[] = {PIPE_CFG_STATE_INPUT, PIPE_INPUT_END};
 
 static const pipe_param params[] = {
-    PIPE_FLOAT(state, scale, 2.0, -100.0, 100.0, NULL,
-               "guidance scale; 1 = none, higher follows the condition more and loses variety"),
+    PIPE_CFG_STATE_SCALE,
     PIPE_INT(state, zero_steps, 1, 0, 100000, "noise levels",
              "at the start at which nothing is predicted; more let a trajectory begin later"),
-    PIPE_CHOICE(state, space, "own", pipe_guidance_space_names,
-                "in which it is applied: x0 (the predicted clean data) or own (whatever the model predicts)"),
-    PIPE_PARAM_END};
-
-static pipe_status describe(void *self, pipe_denoiser_info *info, pipe_error *err)
-{
-    const state *st = self;
-
-    return pipe_guidance_describe(st->denoiser, (pipe_guidance_space)st->space, true, info, err);
-}
-
-/* Counts the noise levels since the trajectory began: a sampler may ask several times at one. */
-static int64_t count_levels(state *st, const pipe_level *l)
-{
-    if (!l->uniform)
-        return st->levels;
-    if (st->levels < 0 || l->point.t != st->last) {
-        st->last = l->point.t;
-        st->levels++;
-    }
-    return st->levels;
-}
+    PIPE_CFG_STATE_SPACE("own"), PIPE_PARAM_END};
 
 static void begin(void *self)
 {
-    ((state *)self)->levels = -1;
+    pipe_level_count_begin(&((state *)self)->count);
 }
 
 static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
@@ -65,23 +37,19 @@ static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pip
                             const pipe_condition *c)
 {
     state *st = self;
-    pipe_denoiser_info info;
-    pipe_error err = PIPE_ERROR_INIT;
+    pipe_tensor *with = pipe_cfg_state_predict(&st->cfg, x, l, c);
 
     (void)m;
-    if (describe(self, &info, &err) != PIPE_OK)
-        return pipe_object_poison(st->denoiser, err.status, "%s", err.message);
-    pipe_tensor *with = pipe_predict(st->denoiser, x, l, c, info.predicts);
     if (!pipe_condition_given(c))
         return with;
-    if (count_levels(st, l) < st->zero_steps)
+    if (pipe_level_count_at(&st->count, l) < st->zero_steps)
         return pipe_zeros_like(with);
-    if (st->scale == 1.0)
+    if (st->cfg.scale == 1.0)
         return with;
-    pipe_tensor *without = pipe_predict(st->denoiser, x, l, NULL, info.predicts);
+    pipe_tensor *without = pipe_cfg_state_predict(&st->cfg, x, l, NULL);
     pipe_tensor *k = pipe_div(pipe_sample_dot(with, without),
                               pipe_affine(pipe_sample_dot(without, without), 1.0, 1e-8));
-    return pipe_axpby(st->scale, with, 1.0 - st->scale, pipe_mul(k, without));
+    return pipe_axpby(st->cfg.scale, with, 1.0 - st->cfg.scale, pipe_mul(k, without));
 }
 
 PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
@@ -96,5 +64,5 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .inputs = inputs,
     .state_size = sizeof(state),
     .create = create,
-    .denoiser = {.describe = describe, .predict = predict, .begin = begin},
+    .denoiser = {.describe = pipe_cfg_state_describe, .predict = predict, .begin = begin},
 };

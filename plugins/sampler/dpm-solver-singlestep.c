@@ -96,7 +96,7 @@ static pipe_tensor *advance(const state *st, const pipe_schedule_point *to)
         t[k + 1] = b->value[of];
     }
     if (b->known == 2 && (st->weights == RELEASED || (st->weights == PAPER && b->order == 2)))
-        m.slope = PIPE_SOLVER_SLOPE_MIDPOINT;
+        m.weights = PIPE_SOLVER_SLOPE_MIDPOINT;
     const pipe_multistep_update u = pipe_multistep_predictor(&m, &s);
     c[0] = u.x;
     for (size_t k = 0; k < u.n; k++)

@@ -4,23 +4,14 @@
 
 typedef struct {
     pipe_multistep solver; /* first: see PIPE_MULTISTEP_STATE */
-    int64_t order, weights, compat;
+    int64_t order;
 } state;
-
-static const char *const weights[] = {"exact", "midpoint", NULL}; /* pipe_solver_slope */
-
-static const char *const compats[] = {"exact", "released", NULL}; /* pipe_solver_curve */
 
 static const pipe_param params[] = {
     PIPE_INT(state, order, 2, 1, 3, "values",
              "combined by a step; more follow a smooth path better and a rough one worse"),
-    PIPE_CHOICE(
-        state, weights, "midpoint", weights,
-        "of the slope through two values: its exact integral, or midpoint, which the paper and released "
-        "code use; both are of second order"),
-    PIPE_CHOICE(state, compat, "exact", compats,
-                "weight of the curvature through three values: exact (third order), or released: half of it, "
-                "the second-order one of the released code"),
+    PIPE_MULTISTEP_WEIGHTS("midpoint"),
+    PIPE_MULTISTEP_COMPAT,
     PIPE_MULTISTEP_ETA(0.0),
     PIPE_MULTISTEP_NOISE,
     PIPE_MULTISTEP_LOWER_ORDER_FINAL,
@@ -28,15 +19,13 @@ static const pipe_param params[] = {
 
 static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
 {
-    state *st = self;
+    pipe_multistep *m = self;
 
     (void)ctx;
     (void)err;
-    st->solver.form = PIPE_SOLVER_NOISE;
-    st->solver.path = true;
-    st->solver.predictor = st->order;
-    st->solver.slope = st->weights;
-    st->solver.curve = st->compat;
+    m->form = PIPE_SOLVER_NOISE;
+    m->path = true;
+    m->predictor = ((state *)self)->order;
     return PIPE_OK;
 }
 

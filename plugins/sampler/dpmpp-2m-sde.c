@@ -2,30 +2,18 @@
  * the reverse SDE (k-diffusion's sample_dpmpp_2m_sde). */
 #include <pipe/pipe.h>
 
-typedef struct {
-    pipe_multistep solver; /* first: see PIPE_MULTISTEP_STATE */
-    int64_t weights;
-} state;
-
-static const char *const weights[] = {"exact", "midpoint", NULL}; /* pipe_solver_slope */
-
-static const pipe_param params[] = {
-    PIPE_CHOICE(
-        state, weights, "midpoint", weights,
-        "of the slope through two values: its exact integral, or midpoint, which the paper and released "
-        "code use; both are of second order"),
-    PIPE_MULTISTEP_ETA(1.0), PIPE_MULTISTEP_NOISE, PIPE_MULTISTEP_LOWER_ORDER_FINAL, PIPE_PARAM_END};
+static const pipe_param params[] = {PIPE_MULTISTEP_WEIGHTS("midpoint"), PIPE_MULTISTEP_ETA(1.0),
+                                    PIPE_MULTISTEP_NOISE, PIPE_MULTISTEP_LOWER_ORDER_FINAL, PIPE_PARAM_END};
 
 static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
 {
-    state *st = self;
+    pipe_multistep *m = self;
 
     (void)ctx;
     (void)err;
-    st->solver.form = PIPE_SOLVER_DATA;
-    st->solver.path = true;
-    st->solver.predictor = 2;
-    st->solver.slope = st->weights;
+    m->form = PIPE_SOLVER_DATA;
+    m->path = true;
+    m->predictor = 2;
     return PIPE_OK;
 }
 
@@ -38,7 +26,7 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .citation = "arXiv:2211.01095",
     .example = "solver: {plugin: sampler.dpmpp-2m-sde, steps: 30}",
     .params = params,
-    .state_size = sizeof(state),
+    .state_size = sizeof(pipe_multistep),
     .create = create,
     .sampler = {PIPE_MULTISTEP_STATE, .order = 0, .stochastic = true},
 };

@@ -2,21 +2,11 @@
  * k-diffusion and diffusers, which differ from it and from each other. */
 #include <pipe/pipe.h>
 
-typedef struct {
-    pipe_multistep solver; /* first: see PIPE_MULTISTEP_STATE */
-    int64_t weights, compat;
-} state;
-
 static const char *const compats[] = {"exact", "k-diffusion", "released", NULL}; /* pipe_solver_curve */
 
-static const char *const weights[] = {"exact", "midpoint", NULL}; /* pipe_solver_slope */
-
 static const pipe_param params[] = {
-    PIPE_CHOICE(state, weights, "exact", weights,
-                "of the slope, in the first and last steps that combine two values: its exact integral, or "
-                "midpoint, as "
-                "diffusers does"),
-    PIPE_CHOICE(state, compat, "exact", compats,
+    PIPE_MULTISTEP_WEIGHTS("exact"),
+    PIPE_CHOICE(pipe_multistep, compat, "exact", compats,
                 "weight of the curvature through three values: exact, k-diffusion (half of it), or released: "
                 "diffusers', which has the wrong sign"),
     PIPE_MULTISTEP_ETA(1.0),
@@ -26,15 +16,13 @@ static const pipe_param params[] = {
 
 static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
 {
-    state *st = self;
+    pipe_multistep *m = self;
 
     (void)ctx;
     (void)err;
-    st->solver.form = PIPE_SOLVER_DATA;
-    st->solver.path = true;
-    st->solver.predictor = 3;
-    st->solver.slope = st->weights;
-    st->solver.curve = st->compat;
+    m->form = PIPE_SOLVER_DATA;
+    m->path = true;
+    m->predictor = 3;
     return PIPE_OK;
 }
 
@@ -47,7 +35,7 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .citation = "arXiv:2211.01095",
     .example = "solver: {plugin: sampler.dpmpp-3m-sde, steps: 30}",
     .params = params,
-    .state_size = sizeof(state),
+    .state_size = sizeof(pipe_multistep),
     .create = create,
     .sampler = {PIPE_MULTISTEP_STATE, .order = 0, .stochastic = true},
 };

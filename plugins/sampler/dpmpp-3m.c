@@ -2,35 +2,17 @@
  * curvature, which makes it third order. */
 #include <pipe/pipe.h>
 
-typedef struct {
-    pipe_multistep solver; /* first: see PIPE_MULTISTEP_STATE */
-    int64_t weights, compat;
-} state;
-
-static const char *const compats[] = {"exact", "released", NULL}; /* pipe_solver_curve */
-
-static const char *const weights[] = {"exact", "midpoint", NULL}; /* pipe_solver_slope */
-
-static const pipe_param params[] = {
-    PIPE_CHOICE(state, weights, "exact", weights,
-                "of the slope, in the first and last steps that combine two values: its exact integral, or "
-                "midpoint, as "
-                "diffusers does"),
-    PIPE_CHOICE(state, compat, "exact", compats,
-                "weight of the curvature through three values: exact (third order), or released: half of it, "
-                "the second-order one of the released code"),
-    PIPE_MULTISTEP_LOWER_ORDER_FINAL, PIPE_PARAM_END};
+static const pipe_param params[] = {PIPE_MULTISTEP_WEIGHTS("exact"), PIPE_MULTISTEP_COMPAT,
+                                    PIPE_MULTISTEP_LOWER_ORDER_FINAL, PIPE_PARAM_END};
 
 static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
 {
-    state *st = self;
+    pipe_multistep *m = self;
 
     (void)ctx;
     (void)err;
-    st->solver.form = PIPE_SOLVER_DATA;
-    st->solver.predictor = 3;
-    st->solver.slope = st->weights;
-    st->solver.curve = st->compat;
+    m->form = PIPE_SOLVER_DATA;
+    m->predictor = 3;
     return PIPE_OK;
 }
 
@@ -43,7 +25,7 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .citation = "arXiv:2211.01095",
     .example = "solver: {plugin: sampler.dpmpp-3m, steps: 20}",
     .params = params,
-    .state_size = sizeof(state),
+    .state_size = sizeof(pipe_multistep),
     .create = create,
     .sampler = {PIPE_MULTISTEP_STATE, .order = 3},
 };

@@ -42,7 +42,7 @@ static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
     st->solver.noise = 1.0;
     /* released code changes the weight in the data form only */
     if (st->compat && st->predict == PIPE_SOLVER_DATA)
-        st->solver.slope = PIPE_SOLVER_SLOPE_LINEAR;
+        st->solver.weights = PIPE_SOLVER_SLOPE_LINEAR;
     return PIPE_OK;
 }
 

@@ -4,7 +4,7 @@
 
 typedef struct {
     pipe_multistep solver; /* first: see PIPE_MULTISTEP_STATE */
-    int64_t order, weights, predict;
+    int64_t order, predict;
     bool corrector;
 } state;
 
@@ -15,7 +15,7 @@ static const pipe_param params[] = {
     PIPE_INT(state, order, 2, 1, PIPE_SOLVER_VALUES - 1, "values",
              "combined by the predictor; more follow a smooth path better and a rough one worse"),
     PIPE_CHOICE(
-        state, weights, "bh2", weights,
+        pipe_multistep, weights, "bh2", weights,
         "where two values are combined, of their slope: its exact integral, or half of the paper's B(h), "
         "which is e^h - 1 (bh2) or h (bh1: for few steps without guidance)"),
     PIPE_CHOICE(state, predict, "x0", predictions, "what is interpolated; x0 is steadier under guidance"),
@@ -33,7 +33,6 @@ static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
     st->solver.form = st->predict;
     st->solver.predictor = st->order;
     st->solver.corrector = st->corrector ? st->order + 1 : 0;
-    st->solver.slope = st->weights;
     return PIPE_OK;
 }
 

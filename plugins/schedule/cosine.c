@@ -6,23 +6,16 @@
 #include <math.h>
 
 typedef struct {
-    pipe_vp_table table; /* first: see PIPE_VP_STATE_SCHEDULE */
-    int64_t timesteps;
-    double offset, beta_max;
-    bool zero_terminal_snr;
+    pipe_vp_state vp; /* first */
+    double offset;
 } state;
 
 static const pipe_param params[] = {
-    PIPE_INT(state, timesteps, 1000, 2, 100000, "steps",
-             "training steps; more makes neighbouring noise levels closer"),
+    PIPE_VP_STATE_TIMESTEPS,
     PIPE_FLOAT(
         state, offset, 0.008, 0.0, 0.5, NULL,
         "s of the paper; higher makes the first steps noisier (a tiny beta near the data is hard to learn)"),
-    PIPE_FLOAT(state, beta_max, 0.999, 0.01, 0.999999, NULL, "cap of beta; higher ends nearer to pure noise"),
-    PIPE_BOOL(
-        state, zero_terminal_snr, false,
-        "rescale so that the last step is pure noise (arXiv:2305.08891); models must predict v, x0 or flow"),
-    PIPE_PARAM_END};
+    PIPE_VP_STATE_BETA_MAX, PIPE_VP_STATE_ZERO_TERMINAL_SNR, PIPE_PARAM_END};
 
 static double bar(const void *self, double t)
 {
@@ -33,11 +26,8 @@ static double bar(const void *self, double t)
 
 static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
 {
-    state *st = self;
-
     (void)ctx;
-    PIPE_TRY(pipe_vp_table_from_bar(&st->table, bar, st, st->timesteps, st->beta_max, err));
-    return st->zero_terminal_snr ? pipe_vp_table_zero_snr(&st->table, err) : PIPE_OK;
+    return pipe_vp_state_from_bar(self, bar, err);
 }
 
 PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {

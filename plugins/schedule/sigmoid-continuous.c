@@ -29,14 +29,6 @@ static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
     return PIPE_OK;
 }
 
-static pipe_status describe(void *self, pipe_schedule_info *info, pipe_error *err)
-{
-    (void)self;
-    (void)info; /* continuous on [0, 1], as set by the core */
-    (void)err;
-    return PIPE_OK;
-}
-
 /* (S(p) - S(q)) without the cancellation of a difference: sinh((p - q) / 2k) / (2 cosh(p / 2k) cosh(q / 2k))
  */
 static double difference(const state *st, double p, double q)
@@ -69,5 +61,5 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .params = params,
     .state_size = sizeof(state),
     .create = create,
-    .schedule = {.describe = describe, .at = at}, /* the core inverts it */
+    .schedule = {.at = at}, /* the core inverts it */
 };

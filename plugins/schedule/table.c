@@ -9,10 +9,9 @@
 enum { BETAS, ALPHAS_CUMPROD, SIGMAS };
 
 typedef struct {
-    pipe_vp_table table; /* first: see PIPE_VP_STATE_SCHEDULE */
+    pipe_vp_state vp; /* first */
     const char *path, *name;
     int64_t values;
-    bool zero_terminal_snr;
 } state;
 
 static const char *const contents[] = {"betas", "alphas_cumprod", "sigmas", NULL};
@@ -24,10 +23,7 @@ static const pipe_param params[] = {
                 "what it holds: betas, alphas_cumprod (alpha^2; may end at 0) or sigmas (sigma / alpha)"),
     PIPE_STRING(state, name, "",
                 "of the array in a .safetensors or the column in a .csv; empty: the only one there"),
-    PIPE_BOOL(
-        state, zero_terminal_snr, false,
-        "rescale so that the last step is pure noise (arXiv:2305.08891); models must predict v, x0 or flow"),
-    PIPE_PARAM_END};
+    PIPE_VP_STATE_ZERO_TERMINAL_SNR, PIPE_PARAM_END};
 
 static bool ends_with(const char *s, const char *end)
 {
@@ -117,10 +113,10 @@ static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
                              (long long)i, v[i]);
         v[i] = sqrt((1.0 - v[i]) / v[i]);
     }
-    status = st->values == BETAS ? pipe_vp_table_from_betas(&st->table, v, n, err)
-                                 : pipe_vp_table_from_ratios(&st->table, v, n, err);
-    if (status == PIPE_OK && st->zero_terminal_snr)
-        status = pipe_vp_table_zero_snr(&st->table, err);
+    status = st->values == BETAS ? pipe_vp_table_from_betas(&st->vp.table, v, n, err)
+                                 : pipe_vp_table_from_ratios(&st->vp.table, v, n, err);
+    if (status == PIPE_OK && st->vp.zero_terminal_snr)
+        status = pipe_vp_table_zero_snr(&st->vp.table, err);
     return status == PIPE_OK ? PIPE_OK : pipe_context_fail(err, status, "%s", st->path);
 }
 

@@ -25,14 +25,6 @@ static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
     return PIPE_OK;
 }
 
-static pipe_status describe(void *self, pipe_schedule_info *info, pipe_error *err)
-{
-    (void)self;
-    (void)info; /* continuous on [0, 1], as set by the core */
-    (void)err;
-    return PIPE_OK;
-}
-
 static void at(void *self, pipe_schedule_point *p)
 {
     const state *st = self;
@@ -61,5 +53,5 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .params = params,
     .state_size = sizeof(state),
     .create = create,
-    .schedule = {.describe = describe, .at = at, .time_of = time_of},
+    .schedule = {.at = at, .time_of = time_of},
 };
