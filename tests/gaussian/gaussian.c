@@ -1,5 +1,6 @@
 /* Gaussians in closed form: fit, denoiser, density, probability flow. */
 #include "gaussian/support.h"
+#include "support/data.h"
 
 #include <math.h>
 #include <pipe/linalg.h>
@@ -453,7 +454,6 @@ Test(gaussian, says_what_it_cannot_do)
 /* ---- facts of Fashion-MNIST, computed for the paper's card in double ---- */
 Test(gaussian, knows_fashion_mnist, .timeout = 120)
 {
-    static const char folder[] = "/usr/share/datasets/fashion-mnist";
     static const double eigenvalues[] = {79.238, 48.448, 16.424, 13.527, 10.499, 9.443};
     static const struct {
         int axis;
@@ -463,10 +463,9 @@ Test(gaussian, knows_fashion_mnist, .timeout = 120)
     PIPE_CLEANUP(pipe_gaussian_set_free) pipe_gaussian_set set = {.size = sizeof set};
     double trace = 0.0, mean = 0.0, sum = 0.0;
 
-    if (!pipei_path_exists(folder))
-        cr_skip_test("SKIPPED: %s is not there (Debian package dataset-fashion-mnist)", folder);
+    need_fashion_mnist();
     pipe_dataset *train = test_object("dataset", "dataset.idx",
-                                      (const char *const[]){"path", folder, "split", "train", NULL}, NULL);
+                                      (const char *const[]){"path", FASHION_MNIST, "split", "train", NULL}, NULL);
     pipe_dataset *s = gaussian_fit("fit.gaussian", train, NULL);
     OK(pipe_gaussian_set_read(s, -1, false, true, &set, &err));
     cr_assert_eq(set.rank, 784);

@@ -1,6 +1,8 @@
 /* IDX: real data, every type, every kind of damage. */
 #include "io-test.h"
 
+#include "support/data.h"
+
 #include <zlib.h>
 
 static const struct {
@@ -104,13 +106,11 @@ Test(io, idx_gzip)
 
 Test(io, idx_fashion_mnist)
 {
-    static const char folder[] = "/usr/share/datasets/fashion-mnist";
-    if (!pipei_is_folder(folder))
-        cr_skip_test("%s is absent: install Debian's dataset-fashion-mnist", folder);
+    need_fashion_mnist();
     pipe_error err = PIPE_ERROR_INIT;
     PIPE_CLEANUP(pipe_array_free_ptr) pipe_array *images = NULL, *labels = NULL;
-    MUST(pipe_idx_read("/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz", &images, &err));
-    MUST(pipe_idx_read("/usr/share/datasets/fashion-mnist/t10k-labels-idx1-ubyte.gz", &labels, &err));
+    MUST(pipe_idx_read(FASHION_MNIST "/t10k-images-idx3-ubyte.gz", &images, &err));
+    MUST(pipe_idx_read(FASHION_MNIST "/t10k-labels-idx1-ubyte.gz", &labels, &err));
     expect_shape(images, PIPE_SHAPE(10000, 28, 28));
     expect_shape(labels, PIPE_SHAPE(10000));
     size_t count[10] = {0};

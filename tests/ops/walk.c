@@ -563,7 +563,7 @@ static void run_case(const op_case *c, size_t index, void *context)
     trial_close(&t);
 }
 
-TestSuite(ops, .timeout = 300);
+TestSuite(ops); /* no limit of its own: tests/oclgrind gives a longer one than tests/run-suite */
 
 ParameterizedTestParameters(ops, row) { return all_rows(); }
 ParameterizedTest(row_name *row, ops, row)

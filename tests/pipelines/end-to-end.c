@@ -1,5 +1,6 @@
 /* Whole pipelines through the program, on real data: what a user does, small. */
 #include "support/command.h"
+#include "support/data.h"
 #include "support/folder.h"
 
 #include <criterion/criterion.h>
@@ -8,23 +9,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define FASHION "/usr/share/datasets/fashion-mnist"
-
-/* Debian's package is among those that tools/check installs; elsewhere its absence is said, not hidden. */
-static bool data_there(void)
-{
-    if (access(FASHION "/train-images-idx3-ubyte.gz", R_OK) == 0)
-        return true;
-    cr_skip_test("SKIPPED: " FASHION " is not there (Debian package dataset-fashion-mnist)");
-    return false;
-}
-
 static const char tiny[] =
     "pipeline: tiny\n"
     "seed: 3\n"
     "vars: {steps: 12}\n"
     "nodes:\n"
-    "  data:   {plugin: dataset.idx, path: " FASHION ", split: test}\n"
+    "  data:   {plugin: dataset.idx, path: " FASHION_MNIST ", split: test}\n"
     "  unet:   {plugin: denoiser.unet, channels: 8, multipliers: [1, 2], blocks: 1, attention: [], groups: 4,"
     " classes: 10}\n"
     "  ddpm:   {plugin: objective.denoise, schedule: cosine, predict: v, label_dropout: 0.1}\n"
@@ -81,8 +71,7 @@ static void place_drop(place *p)
 
 Test(pipelines, a_model_is_trained_and_draws, .timeout = 300)
 {
-    if (!data_there())
-        return;
+    need_fashion_mnist();
     place p = place_make();
 
     shell(p.folder, p.cache, "$PIPE run tiny.yaml -o out", 0);
@@ -102,8 +91,7 @@ Test(pipelines, a_model_is_trained_and_draws, .timeout = 300)
 
 Test(pipelines, one_seed_gives_the_same_bits_and_another_does_not, .timeout = 300)
 {
-    if (!data_there())
-        return;
+    need_fashion_mnist();
     place p = place_make();
 
     shell(p.folder, p.cache, "$PIPE run --no-cache tiny.yaml -o a --no-metadata", 0);
@@ -119,8 +107,7 @@ Test(pipelines, one_seed_gives_the_same_bits_and_another_does_not, .timeout = 30
 
 Test(pipelines, another_sampler_trains_nothing_again, .timeout = 300)
 {
-    if (!data_there())
-        return;
+    need_fashion_mnist();
     place p = place_make();
 
     shell(p.folder, p.cache, "$PIPE run tiny.yaml -o out", 0);
@@ -137,8 +124,7 @@ Test(pipelines, another_sampler_trains_nothing_again, .timeout = 300)
 /* Killed in the middle of training, a run goes on to the bits of one that was not. */
 Test(pipelines, a_killed_run_resumes_to_the_same_bits, .timeout = 600)
 {
-    if (!data_there())
-        return;
+    need_fashion_mnist();
     place p = place_make();
     char *other = pipe_format("%s/other", p.folder);
     char *line = pipe_strdup("exec $PIPE run tiny.yaml -o out vars.steps=400 --no-metadata");
@@ -170,8 +156,7 @@ Test(pipelines, a_killed_run_resumes_to_the_same_bits, .timeout = 600)
 
 Test(pipelines, an_interrupted_run_saves_and_says_130, .timeout = 300)
 {
-    if (!data_there())
-        return;
+    need_fashion_mnist();
     place p = place_make();
     int status;
     const pid_t pid = command_start(p.folder, p.cache, "exec $PIPE run tiny.yaml -o out vars.steps=100000");
@@ -189,8 +174,7 @@ Test(pipelines, an_interrupted_run_saves_and_says_130, .timeout = 300)
 
 Test(pipelines, an_expectation_not_met_is_status_1, .timeout = 300)
 {
-    if (!data_there())
-        return;
+    need_fashion_mnist();
     place p = place_make();
 
     write_file(p.folder, "claim.yaml",
@@ -209,14 +193,13 @@ typedef struct {
 
 Test(pipelines, mistakes_are_one_clear_message, .timeout = 300)
 {
-    if (!data_there())
-        return;
+    need_fashion_mnist();
     static const mistake mistakes[] = {
         {"a missing data file", "$PIPE run tiny.yaml data.path=/nowhere -o out", 2, "/nowhere"},
         {"a truncated gzip",
-         "mkdir -p cut && head -c 20000 " FASHION
+         "mkdir -p cut && head -c 20000 " FASHION_MNIST
          "/t10k-images-idx3-ubyte.gz > cut/t10k-images-idx3-ubyte.gz &&"
-         " cp " FASHION "/t10k-labels-idx1-ubyte.gz cut/ && $PIPE run tiny.yaml data.path=$PWD/cut -o out",
+         " cp " FASHION_MNIST "/t10k-labels-idx1-ubyte.gz cut/ && $PIPE run tiny.yaml data.path=$PWD/cut -o out",
          3, "t10k-images-idx3-ubyte.gz.*(truncated|ends)"},
         {"a wrong magic",
          "mkdir -p odd && printf 'hello, this is no IDX file' > odd/t10k-images-idx3-ubyte &&"
