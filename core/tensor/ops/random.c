@@ -270,6 +270,8 @@ static void randn_sum_reference(const pipe_reference *r)
     pipe_free(values);
 }
 
+enum { ITEM = 32 }; /* elements of a work-item: 4 LANES of random.cl */
+
 static void launch(pipe_lowering *l, const pipe_op_call *c, const char *kernel)
 {
     size_t rows, inner;
@@ -286,7 +288,7 @@ static void launch(pipe_lowering *l, const pipe_op_call *c, const char *kernel)
         pipei_arg(&k, PIPE_ARG_FLOAT, 0);
         pipei_arg(&k, PIPE_ARG_FLOAT, 1);
     }
-    pipei_launch_items(l, &k, rows * ((inner + 3) / 4));
+    pipei_launch_items(l, &k, rows * ((inner + ITEM - 1) / ITEM));
 }
 
 static pipe_status rand_lower(pipe_lowering *l, const pipe_op_call *c, pipe_error *err)
@@ -323,7 +325,7 @@ static pipe_status randn_sum_lower(pipe_lowering *l, const pipe_op_call *c, pipe
     pipei_arg_int(&k, pipe_dim(c->in[0], 0) / TERM_WORDS);
     pipei_arg(&k, PIPE_ARG_WORD, 2);
     pipei_arg(&k, PIPE_ARG_WORD, 3);
-    pipei_launch_items(l, &k, rows * ((inner + 3) / 4));
+    pipei_launch_items(l, &k, rows * ((inner + ITEM - 1) / ITEM));
     return PIPE_OK;
 }
 
