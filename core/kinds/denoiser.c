@@ -59,12 +59,19 @@ pipe_tensor *pipe_layer_label(pipe_model *m, const char *name, pipe_tensor *e, c
                                    labels));
 }
 
+uint64_t pipe_denoiser_evaluations(const pipe_denoiser *d)
+{
+    return d->evaluations;
+}
+
 pipe_tensor *pipe_denoise(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l, const pipe_condition *c)
 {
     pipe_error err = PIPE_ERROR_INIT;
 
     if (c && c->perturbation && pipei_perturbation_check(d, c->perturbation, &err) != PIPE_OK)
         return pipe_object_poison(d, err.status, "%s", err.message);
+    if (pipe_check(x, NULL) == PIPE_OK)
+        d->evaluations += (uint64_t)pipe_dim(x, 0);
     pipe_tensor *y = d->plugin->denoiser.predict(d->state, d->model, x, l, c);
     if (pipe_check(y, NULL) == PIPE_OK && !pipe_shape_equal(pipe_tensor_shape(y), pipe_tensor_shape(x))) {
         char got[PIPE_SHAPE_TEXT], want[PIPE_SHAPE_TEXT];

@@ -22,6 +22,7 @@ struct pipe_object {
     pipe_context *ctx;               /* outlives the object */
     pipe_model *model;               /* PIPE_TRAINABLE, else NULL; owned */
     pipe_denoiser_info declared;     /* by an objective or a loaded file; .schedule is a reference */
+    uint64_t evaluations;            /* samples that a denoiser was asked about */
     /* To clone from: one entry per row of plugin->params and then of the kind's
      * (NULL: the default), one per row of plugin->inputs. */
     const pipei_given **given;

@@ -109,6 +109,11 @@ PIPE_API pipe_status pipe_denoiser_declare(pipe_denoiser *d, pipe_prediction pre
 /** The raw output.  Poisoned with PIPE_EINVAL where c has a perturbation of blocks that
  *  the denoiser has not: guidance has none of its own, whatever it is around. */
 PIPE_API pipe_tensor *pipe_denoise(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l, const pipe_condition *c);
+/** Samples that it has been asked about since it was made, whoever asked: the difference around a piece of
+ *  work is what that took.  Guidance counts the questions to itself; those that it asks are counted by the
+ *  denoisers within.
+ *  Since ABI 1.0. */
+PIPE_API uint64_t pipe_denoiser_evaluations(const pipe_denoiser *d);
 /** Converted to `want` with the level's alpha and sigma (card 17, section 3.2).
  *  `l` must be of the denoiser's own schedule.  Poisoned with PIPE_EDOMAIN where
  *  the conversion is undetermined (uniform levels only: checked on the host). */

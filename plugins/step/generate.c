@@ -330,6 +330,7 @@ static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
     PIPE_TRY(pipe_dataset_new(ctx, &about, &data, err));
     float *x = pipe_dataset_data(data, 0);
     const size_t each = (size_t)pipe_shape_count(&info.sample);
+    const uint64_t before = pipe_denoiser_evaluations(st->denoiser);
     progress p = {.st = st, .ctx = ctx, .batches = (uint64_t)((st->count + rows - 1) / rows)};
 
     /* The last batch is computed whole too: another shape would mean other kernels to compile. */
@@ -341,6 +342,11 @@ static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
     }
     for (int64_t i = 0; n_classes && i < st->count; i++)
         ((int32_t *)pipe_dataset_data(data, 1))[i] = classes[(size_t)(st->index + i) % n_classes];
+    if (status == PIPE_OK) /* per sample; what fills up the last batch is computed too, but not counted */
+        status = pipe_report(ctx, "evaluations",
+                             (double)(pipe_denoiser_evaluations(st->denoiser) - before) /
+                                 ((double)p.batches * (double)rows),
+                             err);
     if (status == PIPE_OK)
         status = pipe_yield(ctx, "samples", data, err);
     pipe_object_unref(data);
@@ -350,11 +356,12 @@ static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
 PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     PIPE_ABI(PIPE_KIND_STEP),
     .name = "generate",
-    .version = "1.1.0",
+    .version = "1.2.0",
     .licence = "MIT",
     .summary = "draw samples from a denoiser",
     .help =
-        "With `images`, image to image (`strength` below 1), inpainting (`mask`) and inversion (`invert`); "
+        "Reports `evaluations`, how often the denoiser was asked per sample (a network under guidance is asked "
+        "more often than its guidance). With `images`, image to image (`strength` below 1), inpainting (`mask`) and inversion (`invert`); "
         "images, masks and noise are used in turn when there are fewer than samples.",
     .example = "images: {plugin: generate, denoiser: model, sampler: dpmpp-2m, count: 100, labels: each}",
     .params = params,

@@ -143,6 +143,28 @@ Test(generate, a_sample_can_be_made_again_alone)
     pipe_object_unref(model);
 }
 
+Test(generate, counts_what_the_model_is_asked)
+{
+    static const struct {
+        const char *solver;
+        double calls; /* for 8 steps to sigma 0 */
+    } rows[] = {{"sampler.ddim", 8}, {"sampler.heun", 15}, {"sampler.pndm", 9}};
+    static const char *const params[] = {"count", "10", "batch", "4", NULL}; /* the last batch is filled up */
+    pipe_object *model = mixture(four);
+    pipe_error err = PIPE_ERROR_INIT;
+    pipe_dataset *d;
+
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        pipe_context *ctx = data_context(NULL);
+        const uint64_t before = pipe_denoiser_evaluations(model);
+        OK(generate_in(ctx, model, rows[k].solver, params, &d, &err));
+        cr_expect_float_eq(data_reported(ctx, "evaluations"), rows[k].calls, 1e-12, "%s", rows[k].solver);
+        cr_expect_eq(pipe_denoiser_evaluations(model) - before, (uint64_t)rows[k].calls * 12, "%s",
+                     rows[k].solver);
+    }
+    pipe_object_unref(model);
+}
+
 /* ---- denoisers that go wrong ---- */
 typedef struct {
     pipe_schedule *schedule;
