@@ -23,6 +23,8 @@ Test(gaussian, flow_factors_are_the_known_ones)
         cr_expect_float_eq(got, rows[k].factor, 5e-9, "variance %g: %.10f, not %.8f", rows[k].variance, got,
                            rows[k].factor);
     }
+    const pipe_schedule_point data = ve(0.0);
+    cr_expect_float_eq(80.0 * pipe_gaussian_flow_factor(&from, &data, 0.25), 0.49999023, 5e-9);
 }
 
 Test(gaussian, flow_factors_compose_and_agree_between_schedules)
