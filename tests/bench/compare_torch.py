@@ -4,10 +4,12 @@ Written as PyTorch is best used: projections of attention in one product, fused
 attention, AdamW in its fused form where there is one.  See compare-torch.
 """
 import argparse
+import ctypes
+import gc
 import json
 import math
 import os
-import resource
+import shutil
 import statistics
 import struct
 import subprocess
@@ -15,6 +17,7 @@ import sys
 import tempfile
 import time
 
+import numpy
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -44,6 +47,8 @@ def read_safetensors(path):
 
 
 class Network(nn.Module):
+    convolutions = False  # mainly: the memory format matters
+
     def __init__(self):
         super().__init__()
         self.source = {}  # id of a parameter -> names there; several are laid side by side
@@ -112,7 +117,7 @@ class Attention(nn.Module):
 
 
 class UNet(Network):
-    images = True
+    images, convolutions = True, True
 
     def __init__(self, c=32, multipliers=(1, 2, 2), blocks=2):
         super().__init__()
@@ -246,7 +251,8 @@ class Case:
             self.net = self.net.to(memory_format=torch.channels_last)
             self.x = self.x.to(memory_format=torch.channels_last)
             self.target = self.target.to(memory_format=torch.channels_last)
-        self.call = torch.compile(self.net) if compiled else self.net
+        # One program for each shape, as our plans are; compiled by the first call.
+        self.call = torch.compile(self.net, dynamic=False) if compiled else self.net
         self.optimizer = torch.optim.AdamW(self.net.parameters(), 1e-4, fused=True)
 
     def step(self):
@@ -314,102 +320,146 @@ def best_threads(case):
 
 
 def run_child(command):
-    """Standard output, and the most memory the process had, in MiB."""
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    output = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        sys.exit(f"compare-torch: {' '.join(command)}: status {os.waitstatus_to_exitcode(status)}")
-    return output, usage.ru_maxrss / 1024
+    child = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if child.returncode:
+        sys.exit(f"compare-torch: {' '.join(command)}: status {child.returncode}")
+    return child.stdout
 
 
 def bench(pipe, filters, repeats, export=None):
     command = [pipe, "-q", "bench", "--json", f"--repeats={repeats}"]
     command += [f"--filter={f}" for f in filters] + ([f"--export={export}"] if export else [])
-    output, memory = run_child(command)
-    return json.loads(output)["rows"], memory
+    return json.loads(run_child(command))["rows"]
 
 
 class Row:
-    """Times of one thing, of all who do it."""
+    """Times of one thing, of all who do it: {variant: what to run}."""
 
-    def __init__(self, what, fits, run):
-        self.what, self.fits, self.run = what, fits, run
-        self.ours, self.torch = [], {}
+    def __init__(self, what, fits, others):
+        self.what, self.fits, self.others = what, fits, others
+        self.ours, self.theirs = [], {name: [] for name in others}
 
     def take(self, rows):
-        for row in rows:
-            if self.fits(row):
-                self.ours.append((row["ms"] / 1e3, row["least_ms"] / 1e3, row["cpu_ms"] / 1e3))
+        self.ours += [(r["ms"] / 1e3, r["least_ms"] / 1e3, r["cpu_ms"] / 1e3) for r in rows if self.fits(r)]
 
-    def report(self):
-        median = statistics.median(r[0] for r in self.ours)
+    def turn(self, repeats):
+        for name, run in self.others.items():
+            self.theirs[name] += timed(run, repeats)
+
+    def lines(self):
+        """Of the table; the first is ours."""
+        ours = statistics.median(r[0] for r in self.ours)
         least, cpu = min(r[1] for r in self.ours), min(r[2] for r in self.ours)
-        print(f"{self.what}\n  {'pipe':22} median {1e3 * median:9.2f} ms  least {1e3 * least:9.2f}  CPU {1e3 * cpu:9.2f}")
-        for variant, times in self.torch.items():
+        yield f"| {self.what} | pipe | {1e3 * ours:.2f} | {1e3 * least:.2f} | {1e3 * cpu:.2f} | | | |"
+        for name, times in self.theirs.items():
             m = statistics.median(w for w, _ in times)
             low, c = min(w for w, _ in times), min(c for _, c in times)
-            print(
-                f"  {variant:22} median {1e3 * m:9.2f} ms  least {1e3 * low:9.2f}  CPU {1e3 * c:9.2f}"
-                f"   pipe is {m / median:.2f}x as fast ({low / least:.2f}x by the least, {c / cpu:.2f}x by CPU time)"
+            yield (
+                f"| | {name} | {1e3 * m:.2f} | {1e3 * low:.2f} | {1e3 * c:.2f} "
+                f"| {m / ours:.2f} | {low / least:.2f} | {c / cpu:.2f} |"
             )
 
 
+def turns(rows, options, filters):
+    for _ in range(options.rounds):
+        measured = bench(options.pipe, filters, options.repeats)
+        for row in rows:
+            row.take(measured)
+            row.turn(options.repeats)
+
+
 def compare(name, options, folder):
+    """Checks one network; its rows, timed, and its line of the table of memory."""
     bench(options.pipe, [f"{name} forward batch 1,"], 1, export=folder)
     weights = read_safetensors(f"{folder}/{name}.weights.safetensors")
     results = read_safetensors(f"{folder}/{name}.results.safetensors")
     check(name, weights, results)
     if options.check_only:
-        return
-    cases = {"torch": Case(name, weights, results)}
-    if NETWORKS[name].images:
-        cases["torch channels_last"] = Case(name, weights, results, channels_last=True)
+        return [], None
+    formats = ["", "channels_last"] if NETWORKS[name].convolutions else [""]
+    cases = {f"eager {f}".strip(): Case(name, weights, results, channels_last=bool(f)) for f in formats}
     if not options.no_compile:
-        cases["torch.compile"] = Case(name, weights, results, channels_last=NETWORKS[name].images, compiled=True)
-    threads = best_threads(cases["torch"])
+        cases["torch.compile"] = Case(name, weights, results, NETWORKS[name].convolutions, compiled=True)
+    best_threads(cases["eager"])
     batch = len(results["t"])
-    rows = [
-        Row(f"{name} training step, batch {batch}", lambda r: "training" in r["name"], lambda c: c.step()),
-        Row(
-            f"{name} forward, batch {batch}",
-            lambda r: "forward" in r["name"] and f"batch {batch}," in r["shape"],
-            lambda c: c.forward(batch),
-        ),
-        Row(
-            f"{name} forward, batch 1",
-            lambda r: "forward" in r["name"] and "batch 1," in r["shape"],
-            lambda c: c.forward(1),
-        ),
-    ]
-    peak, process = 0, 0.0
-    for _ in range(options.rounds):
-        measured, memory = bench(options.pipe, [f"{name} training", f"{name} forward"], options.repeats)
-        process = max(process, memory)
-        peak = max(peak, max(r.get("peak_memory", 0) for r in measured) / 2**20)
-        for row in rows:
-            row.take(measured)
-            for variant, case in cases.items():
-                row.torch.setdefault(variant, []).extend(timed(lambda: row.run(case), options.repeats))
-    print(f"PyTorch {torch.__version__} with {threads} threads")
-    for row in rows:
-        row.report()
-    output, memory = run_child([sys.executable, __file__, "--memory-of", name, "--folder", folder])
-    print(
-        f"{name} training step, memory: pipe {peak:.0f} MiB of buffers, {process:.0f} MiB the process; "
-        f"torch {float(output):.0f} MiB above what it starts with, {memory:.0f} MiB the process\n"
+    rows = [Row(f"{name} training step, batch {batch}", lambda r: "training" in r["name"], {k: c.step for k, c in cases.items()})]
+    filters = [f"{name} training"]
+    if name == "unet":  # a program of torch.compile for each shape takes long: where a target asks for it
+        for count in (batch, 1):
+            rows.append(
+                Row(
+                    f"{name} forward, batch {count}",
+                    lambda r, c=count: "forward" in r["name"] and f"batch {c}," in r["shape"],
+                    {k: lambda c=c, n=count: c.forward(n) for k, c in cases.items()},
+                )
+            )
+        filters.append(f"{name} forward")
+    turns(rows, options, filters)
+    return rows, memory_line(name, options, folder, formats)
+
+
+def products(options):
+    """Matrix products beside PyTorch's library and the OpenBLAS that numpy brings along."""
+    rows = []
+    for n in (512, 1024, 2048):
+        a = numpy.random.default_rng(0).random((n, n), dtype=numpy.float32)
+        ta = torch.from_numpy(a)
+        others = {"eager": lambda t=ta: torch.mm(t, t)}
+        if "openblas" in numpy.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]:
+            others["OpenBLAS (numpy)"] = lambda a=a: a @ a
+        rows.append(Row(f"GEMM {n}³", lambda r, n=n: f" {n} x {n} x {n}," in r["shape"], others))
+    turns(rows, options, [f"gemm 1 of {n} x {n} x {n}, nn" for n in (512, 1024, 2048)])
+    return rows
+
+
+# ---- memory: what a process grows by, from before there is a network to the peak of its steps ----
+
+
+def resident(key):
+    """VmRSS (now) or VmHWM (peak) in MiB."""
+    with open("/proc/self/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith(key)) / 1024
+
+
+def memory_of(name, folder, channels_last):
+    """In a process of its own.  The libraries start on a network of another kind, and
+    what reading the files left is given back."""
+    weights = read_safetensors(f"{folder}/{name}.weights.safetensors")
+    results = read_safetensors(f"{folder}/{name}.results.safetensors")
+    conv, x = nn.Conv2d(8, 8, 3), torch.randn(2, 8, 8, 8)
+    conv(x).square().mean().backward()
+    torch.optim.AdamW(conv.parameters(), fused=True).step()
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    before = resident("VmRSS")
+    case = Case(name, weights, results, channels_last)
+    with open("/proc/self/clear_refs", "w") as f:
+        f.write("5")  # the peak begins anew
+    for _ in range(3):
+        case.step()
+    print(resident("VmHWM") - before)
+
+
+def memory_line(name, options, folder, formats):
+    (ours,) = [r for r in bench(options.pipe, [f"{name} training"], 1) if "training" in r["name"]]
+    command = [sys.executable, __file__, "--memory-of", name, "--folder", folder]
+    theirs = [float(run_child(command + (["--channels-last"] if f else []))) for f in formats]
+    return (
+        f"| {name} training step | {ours['peak_memory'] / 2**20:.0f} | {ours['resident_growth'] / 2**20:.0f} "
+        f"| {min(theirs):.0f} | {min(theirs) / (ours['resident_growth'] / 2**20):.2f} |"
     )
 
 
-def memory_of(name, folder):
-    """In a process of its own: how far does it grow by weights, data and training steps?"""
-    weights = read_safetensors(f"{folder}/{name}.weights.safetensors")
-    results = read_safetensors(f"{folder}/{name}.results.safetensors")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    case = Case(name, weights, results, channels_last=NETWORKS[name].images)
-    for _ in range(3):
-        case.step()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+def report(rows, memory):
+    print(f"\nPyTorch {torch.__version__}, {torch.get_num_threads()} threads. Milliseconds; medians, the least, CPU time of")
+    print("all threads; the ratios say how many times as fast pipe is.\n")
+    print("| what | who | median | least | CPU | ratio | by the least | by CPU time |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for row in rows:
+        print(*row.lines(), sep="\n")
+    print("\n| MiB | pipe's buffers | growth of pipe | growth of PyTorch, eager | ratio |")
+    print("| --- | --- | --- | --- | --- |")
+    print(*memory, sep="\n")
 
 
 def main():
@@ -417,21 +467,30 @@ def main():
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help="unet, dit, mlp (default: all)")
     parser.add_argument("--pipe", help="the program")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each side (default: 3)")
-    parser.add_argument("--repeats", type=int, default=5, help="repetitions within a turn (default: 5)")
-    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out: it takes minutes")
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions within a turn (default: 3)")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out: compiling takes minutes")
     parser.add_argument("--check-only", action="store_true", help="compare results, time nothing")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    parser.add_argument("--channels-last", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.manual_seed(0)
     if options.memory_of:
-        return memory_of(options.memory_of, options.folder)
+        return memory_of(options.memory_of, options.folder, options.channels_last)
+    if not (options.check_only or options.no_compile or shutil.which("g++")):
+        parser.error("torch.compile needs g++: install it (Debian package g++), or --no-compile leaves it out")
     for name in options.networks:
         if name not in NETWORKS:
             parser.error(f"{name} is none of {', '.join(NETWORKS)}")
+    rows, memory = [], []
     with tempfile.TemporaryDirectory() as folder:
         for name in options.networks or NETWORKS:
-            compare(name, options, folder)
+            timed_rows, line = compare(name, options, folder)
+            rows += timed_rows
+            memory.append(line)
+    if not options.check_only:
+        rows += products(options)
+        report(rows, memory)
 
 
 if __name__ == "__main__":

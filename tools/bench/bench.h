@@ -49,7 +49,8 @@ struct bench_case {
     void *arg;
     pipe_engine *engine; /* to wait for after them; NULL: run() has waited */
     double settle; /* seconds of rest behind a repetition, not counted */
-    bool memory; /* tell the engine's peak of memory, too */
+    bool memory; /* tell the engine's peak of memory, too, and */
+    uint64_t resident; /* how far the process grew since it had this many bytes */
 };
 
 /* Seconds of one run: of the repetitions the median and the least by the clock, and
@@ -57,6 +58,9 @@ struct bench_case {
 typedef struct bench_time {
     double median, least, cpu;
 } bench_time;
+
+/* Bytes of memory that this process has. */
+uint64_t bench_resident(void);
 
 /* Is there a filter that fits "NAME SHAPE"? */
 bool bench_wanted(const bench *b, const char *name, const char *shape);

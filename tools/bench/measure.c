@@ -21,6 +21,44 @@ bool bench_wanted(const bench *b, const char *name, const char *shape)
     return b->n_filters == 0;
 }
 
+/* ---- memory of the process: of all its parts, drivers included ---- */
+static uint64_t status_bytes(const char *key)
+{
+    char line[256];
+    unsigned long long kib = 0;
+    FILE *f = fopen("/proc/self/status", "re");
+
+    while (f && kib == 0 && fgets(line, sizeof line, f))
+        if (strncmp(line, key, strlen(key)) == 0)
+            kib = strtoull(line + strlen(key), NULL, 10);
+    if (f)
+        fclose(f);
+    return 1024ull * kib;
+}
+
+uint64_t bench_resident(void)
+{
+    return status_bytes("VmRSS:");
+}
+
+/* What was measured before may have been larger (proc(5), clear_refs). */
+static void reset_peak(void)
+{
+    FILE *f = fopen("/proc/self/clear_refs", "we");
+
+    if (f) {
+        fputs("5", f);
+        fclose(f);
+    }
+}
+
+static uint64_t growth(const bench_case *c)
+{
+    const uint64_t peak = status_bytes("VmHWM:");
+
+    return peak > c->resident ? peak - c->resident : 0;
+}
+
 /* ---- timing ---- */
 static double cpu_seconds(void)
 {
@@ -109,6 +147,7 @@ pipe_status bench_measure(bench *b, bench_case *cases, size_t n, bench_time *out
 
     for (size_t i = 0; i < n; i++)
         t[i].wall = wall + i * b->repeats;
+    reset_peak();
     PIPE_TRY(time_all(b, cases, n, t, err));
     for (size_t i = 0; i < n; i++) {
         const bench_time m = bench_summary(t[i].wall, b->repeats, t[i].cpu);
@@ -161,8 +200,10 @@ static void add_json(bench *b, const bench_case *c, const bench_time *t, const c
         json_object_set_new(row, "of_peak", json_real(r.value / r.best));
         json_object_set_new(row, "of_peak_cpu", json_real(rate_of(b, c, t->cpu).value / r.best_cpu));
     }
-    if (c->memory)
+    if (c->memory) {
         json_object_set_new(row, "peak_memory", json_integer((json_int_t)peak_memory(c)));
+        json_object_set_new(row, "resident_growth", json_integer((json_int_t)growth(c)));
+    }
     if (note)
         json_object_set_new(row, "note", json_string(note));
     json_array_append_new(b->rows, row);

@@ -91,6 +91,7 @@ static pipe_status run_network(bench *b, const network_case *what, pipe_error *e
     }
     if (!any)
         return PIPE_OK;
+    c[ONE].resident = c[ALL].resident = c[STEP].resident = bench_resident();
     pipe_status status = network_open(b, what, &n, err);
     if (status == PIPE_OK && b->export_to)
         status = network_export(&n, b->export_to, err);
