@@ -267,6 +267,17 @@ char *pipei_path_join(const char *folder, const char *name)
     return pipe_format("%s%s%s", folder, folder[n - 1] == '/' ? "" : "/", name);
 }
 
+char *pipei_cache_folder(void)
+{
+    const char *own = getenv("PIPE_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+
+    if (own && *own)
+        return pipe_strdup(own);
+    if (xdg && *xdg == '/')
+        return pipei_path_join(xdg, "pipe");
+    return home && *home == '/' ? pipei_path_join(home, ".cache/pipe") : NULL;
+}
+
 char *pipei_path_folder(const char *path)
 {
     const char *slash = strrchr(path, '/');

@@ -62,6 +62,9 @@ PIPE_INTERNAL char *pipei_path_folder(const char *path);       /* "." for a bare
 PIPE_INTERNAL const char *pipei_path_name(const char *path);   /* behind the last slash; borrowed */
 PIPE_INTERNAL const char *pipei_path_extension(const char *path);   /* "png", or ""; borrowed */
 
+/* $PIPE_CACHE_DIR, else $XDG_CACHE_HOME/pipe, else ~/.cache/pipe; NULL without any; owned. */
+PIPE_INTERNAL char *pipei_cache_folder(void);
+
 /* Names in a folder, sorted by byte, without "." and ".."; links are not followed
  * for `is_folder`. */
 typedef struct pipei_entry {

@@ -21,6 +21,7 @@ struct blas {
     __typeof__(CLBlastSgemmWithTempBuffer) *gemm;
     __typeof__(CLBlastSGemmTempBufferSize) *room_for_gemm;
     __typeof__(CLBlastSgemmStridedBatched) *batched;
+    __typeof__(CLBlastOverrideParameters) *override;
     cl_mem room;              /* padded copies of operands */
     size_t room_bytes;
 };
@@ -47,6 +48,8 @@ const char *pipei_blas_error(int code)
         {CLBlastInvalidLocalMemUsage, "its kernels need more local memory than the device has"},
         {CLBlastDatabaseError, "it has no parameters for the device"},
         {CLBlastUnknownError, "unknown error"},
+        {CLBlastInvalidOverrideKernel, "it has no such kernel"},
+        {CLBlastMissingOverrideParameter, "its kernels have other parameters"},
         {CLBlastUnexpectedError, "unexpected exception"},
     };
     for (size_t k = 0; k < sizeof names / sizeof names[0]; k++)
@@ -91,7 +94,8 @@ static pipe_status open_blas(pipei_device *d, pipe_error *err)
                          "matrix products on a GPU need CLBlast (Debian package libclblast1): %s", dlerror());
     if (!find(library, "CLBlastSgemmWithTempBuffer", &b.gemm) ||
         !find(library, "CLBlastSGemmTempBufferSize", &b.room_for_gemm) ||
-        !find(library, "CLBlastSgemmStridedBatched", &b.batched)) {
+        !find(library, "CLBlastSgemmStridedBatched", &b.batched) ||
+        !find(library, "CLBlastOverrideParameters", &b.override)) {
         const pipe_status status =
             pipe_fail(err, PIPE_EDEVICE, "%s: CLBlast 1.4.0 or later is needed: %s", file, dlerror());
         dlclose(library);
@@ -102,6 +106,57 @@ static pipe_status open_blas(pipei_device *d, pipe_error *err)
     d->blas = pipe_alloc(sizeof *d->blas);
     *d->blas = b;
     return PIPE_OK;
+}
+
+/* ---- parameters of kernels ---- */
+static pipe_status apply(pipei_device *d, const pipei_tuning *t, pipe_error *err)
+{
+    for (size_t k = 0; k < PIPEI_TUNING_KERNELS; k++) {
+        const pipei_tuning_kernel *kernel = &pipei_tuning_kernels[k];
+        const char *names[PIPEI_TUNING_PARAMS];
+        size_t values[PIPEI_TUNING_PARAMS];
+
+        if (!t->set[k])
+            continue;
+        for (size_t i = 0; i < kernel->n_params; i++) {
+            names[i] = kernel->params[i].name;
+            values[i] = t->values[k].of[i];
+        }
+        const CLBlastStatusCode code =
+            d->blas->override(d->id, kernel->name, CLBlastPrecisionSingle, kernel->n_params, names, values);
+        if (code != CLBlastSuccess)
+            return pipe_fail(err, PIPE_EDEVICE, "%s: CLBlast refuses parameters of %s: %s (status %d)",
+                             d->info.name, kernel->name, pipei_blas_error((int)code), (int)code);
+    }
+    return PIPE_OK;
+}
+
+pipe_status pipei_blas_tune(pipei_device *d, const pipei_tuning *t, pipe_error *err)
+{
+    if (!d->blas)
+        PIPE_TRY(open_blas(d, err));
+    return apply(d, t, err);
+}
+
+/* What `pipe tune` stored.  Products are right without it, so nothing here fails. */
+static void apply_stored(pipei_device *d)
+{
+    pipe_error err = PIPE_ERROR_INIT;
+    pipei_tuned_device now;
+    pipei_tuning t = {0};
+
+    pipei_tuned_device_of(d, &now);
+    PIPE_CLEANUP(pipe_free_ptr) char *path = pipei_tuning_path(&now);
+    pipe_status status = path ? pipei_tuning_read(path, &now, &t, &err) : PIPE_ENOTFOUND;
+    if (status == PIPE_ENOTFOUND)
+        return;
+    if (status == PIPE_OK)
+        status = apply(d, &t, &err);
+    if (status == PIPE_OK)
+        pipe_log(PIPE_LOG_DEBUG, "device", "parameters of CLBlast from %s", path);
+    else
+        pipe_log(PIPE_LOG_WARN, "device",
+                 "%s; CLBlast's own parameters are used: `pipe tune` measures the device again", err.message);
 }
 
 static CLBlastTranspose transposition(const pipei_blas_operand *x)
@@ -128,8 +183,10 @@ pipe_status pipei_blas_gemm(pipei_device *d, size_t m, size_t n, size_t k, size_
     const double start = pipei_seconds();
     CLBlastStatusCode code = CLBlastSuccess;
 
-    if (!d->blas)
+    if (!d->blas) {
         PIPE_TRY(open_blas(d, err));
+        apply_stored(d);
+    }
     if (batch == 1) {
         size_t room = 0;
         code = d->blas->room_for_gemm(ROWS, ta, tb, m, n, k, a->offset, row_a, b->offset, row_b, c->offset, n,

@@ -36,20 +36,9 @@ char *pipei_library_path(void)
     return real;
 }
 
-/* The cache folder as conventions have it; NULL without one. */
-static char *cache_folder(void)
-{
-    const char *own = getenv("PIPE_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    if (own && *own)
-        return pipe_strdup(own);
-    if (xdg && *xdg == '/')
-        return pipei_path_join(xdg, "pipe");
-    return home && *home == '/' ? pipei_path_join(home, ".cache/pipe") : NULL;
-}
-
 static char *cache_path(void)
 {
-    PIPE_CLEANUP(pipe_free_ptr) char *folder = cache_folder(), *library = pipei_library_path();
+    PIPE_CLEANUP(pipe_free_ptr) char *folder = pipei_cache_folder(), *library = pipei_library_path();
     if (!folder)
         return NULL;
     const uint64_t id = library ? pipe_hash64(library, strlen(library), 0) : 0;

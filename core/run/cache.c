@@ -14,24 +14,15 @@
 
 enum { VERSION = 1 };           /* of result.json: others are computed again */
 
-static char *find_root(void)
-{
-    const char *own = getenv("PIPE_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-
-    if (own && *own)
-        return pipe_strdup(own);
-    if (xdg && *xdg == '/')
-        return pipei_path_join(xdg, "pipe");
-    return pipe_format("%s/.cache/pipe", home && *home ? home : "/tmp");
-}
-
 static void clean(const pipei_cache *c);
 
 pipe_status pipei_cache_open(pipei_cache **out, pipe_error *err)
 {
     PIPE_CLEANUP(pipei_cache_close_ptr) pipei_cache *c = pipe_alloc(sizeof *c);
 
-    c->root = find_root();
+    c->root = pipei_cache_folder();
+    if (!c->root)
+        c->root = pipe_strdup("/tmp/.cache/pipe");
     c->steps = pipei_path_join(c->root, "steps");
     c->checkpoints = pipei_path_join(c->root, "checkpoints");
     c->locks = pipei_path_join(c->root, "locks");
