@@ -1,4 +1,4 @@
-/* Samplers against diffusers: every file of tests/data/golden/samplers (samplers.py
+/* Samplers against diffusers: every file of tests/data/golden/samplers (samplers_engine.py
  * beside that folder says what one holds and how it was made) is a scheduler class
  * with some configurations; the grid and the samples after every step must agree
  * to 1e-4.  Another file is another case: nothing here has to be changed for it. */

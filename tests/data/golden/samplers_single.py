@@ -1,15 +1,12 @@
-"""Golden values of the samplers without a memory and of the stochastic ones: more
-schedulers for samplers.py, which says what is computed and how.
-
-    python tests/data/golden/samplers_single.py [CLASS ...]
-"""
+"""Schedulers for samplers.py: solvers without a memory of earlier steps, and the stochastic ones."""
 
 import math
 
 import torch
 
-import samplers
-from samplers import COSINE, COSINE_OPTIONS, FLOW, LINEAR, configuration, level_index, level_ve, ratio, scheduler
+import samplers_engine
+from samplers_engine import (
+    COSINE, COSINE_OPTIONS, FLOW, LINEAR, configuration, level_index, level_ve, ratio, scheduler)
 
 VE = {"plugin": "schedule.edm"}
 TRIGFLOW = {"plugin": "schedule.trigflow"}
@@ -44,7 +41,7 @@ def first_index(s):
     return ratio(level_index(s, 0, 0))
 
 
-samplers.LEVELS.update({
+samplers_engine.LEVELS.update({
     "geometric": (level_geometric, lambda s: float(s.sigmas[-1]), "x/alpha"),
     "geometric, ancestral": (level_ancestral, lambda s: float(s.sigmas[-1]), "x/alpha"),
     "middle": (level_middle, lambda s: float(s.sigmas[-1]), "x/alpha"),
@@ -60,6 +57,45 @@ samplers.LEVELS.update({
 EULER = {"plugin": "sampler.euler"}
 CHURNED = {**EULER, "compat": "released", "churn": 3.0, "churn_min": 0.1, "churn_max": 9.0, "churn_noise": 1.003}
 CHURN = {"s_churn": 3.0, "s_tmin": 0.1, "s_tmax": 9.0, "s_noise": 1.003}
+
+
+@scheduler("DDIMScheduler")
+def ddim():
+    plain = {"clip_sample": False}
+    yield configuration(plain, {"plugin": "sampler.ddim"}, LINEAR, level="index")
+    yield configuration({**plain, **COSINE_OPTIONS, "prediction_type": "v_prediction",
+                         "timestep_spacing": "trailing"},
+                        {"plugin": "sampler.ddim", "eta": 1.0}, COSINE, "v", level="index",
+                        step_options={"eta": 1.0})
+    yield configuration({**plain, "set_alpha_to_one": False, "steps_offset": 1, "prediction_type": "sample"},
+                        {"plugin": "sampler.ddim", "eta": 0.3}, LINEAR, "x0", level="index",
+                        step_options={"eta": 0.3})
+    for spacing in "linspace", "trailing":  # steps of 1000 // 7, which do not lead from one point to the next
+        yield configuration({**plain, "timestep_spacing": spacing}, {"plugin": "sampler.ddim", "stride": 142}, LINEAR,
+                            level="index", steps=7)
+
+
+@scheduler("DDPMScheduler")
+def ddpm():
+    plain = {"clip_sample": False}
+    yield configuration(plain, {"plugin": "sampler.ddpm"}, LINEAR, level="index")
+    yield configuration({**plain, "variance_type": "fixed_large"},
+                        {"plugin": "sampler.ddpm", "variance": "large"}, LINEAR, level="index")
+    yield configuration({**plain, **COSINE_OPTIONS, "prediction_type": "v_prediction",
+                         "timestep_spacing": "trailing"}, {"plugin": "sampler.ddpm"}, COSINE, "v", level="index")
+
+
+@scheduler("HeunDiscreteScheduler")
+def heun():
+    sampler = {"plugin": "sampler.heun"}
+    yield configuration({"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}, sampler, LINEAR,
+                        level="ve")
+    yield configuration({"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02,
+                         "use_karras_sigmas": True, "prediction_type": "v_prediction"}, sampler, LINEAR, "v",
+                        level="ve")
+    yield configuration({"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02,
+                         "timestep_spacing": "trailing", "prediction_type": "sample"}, sampler, LINEAR, "x0",
+                        level="ve")
 
 
 @scheduler("EulerDiscreteScheduler")
@@ -113,7 +149,7 @@ class Path:
         self.noise = noise
 
     def __call__(self, *_):
-        return self.noise((samplers.SAMPLES, samplers.MIXTURE["dimension"]))
+        return self.noise((samplers_engine.SAMPLES, samplers_engine.MIXTURE["dimension"]))
 
 
 @scheduler("DPMSolverSDEScheduler")
@@ -295,7 +331,3 @@ def cogvideox_ddim():
     for kind, prediction in ("epsilon", "eps"), ("v_prediction", "v"), ("sample", "x0"):
         yield configuration({**plain, "prediction_type": kind}, {"plugin": "sampler.ddim"}, LINEAR, prediction,
                             level="index", timesteps=False)
-
-
-if __name__ == "__main__":
-    samplers.main()
