@@ -278,11 +278,27 @@ pipe_tensor *pipe_predict(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l,
     return pipe_convert_prediction(pipe_denoise(d, x, l, c), info.predicts, want, x, l, info.sigma_data);
 }
 
+pipe_status pipei_denoiser_time_of_ratio(pipe_denoiser *d, pipe_schedule *own, double ratio, double *t,
+                                         pipe_error *err)
+{
+    pipe_schedule_info range;
+
+    *t = pipe_schedule_time_of(own, -log(ratio));
+    const pipe_schedule_point p = pipe_schedule_at(own, *t);
+    if (ratio > 0.0 && fabs(p.sigma - ratio * p.alpha) <= 1e-6 * p.sigma)
+        return PIPE_OK;
+    /* an end of the schedule, where it does not reach so far */
+    PIPE_TRY(pipe_schedule_describe(own, &range, err));
+    return pipe_fail(err, PIPE_EDOMAIN, "%s: sigma / alpha = %g is outside its schedule's range, %g to %g",
+                     d->name, ratio, exp(-pipe_schedule_lambda(own, range.t_min)),
+                     exp(-pipe_schedule_lambda(own, range.t_max)));
+}
+
 pipe_tensor *pipe_predict_x0_of_ratio(pipe_denoiser *d, pipe_tensor *x, double ratio, const pipe_condition *c)
 {
     pipe_denoiser_info info;
-    pipe_schedule_info range;
     pipe_error err = PIPE_ERROR_INIT;
+    double t;
 
     if (pipe_denoiser_describe(d, &info, &err) != PIPE_OK)
         return pipe_object_poison(d, err.status, "%s", err.message);
@@ -290,16 +306,8 @@ pipe_tensor *pipe_predict_x0_of_ratio(pipe_denoiser *d, pipe_tensor *x, double r
         return pipe_object_poison(
             d, PIPE_EINVAL, "it is not known under which schedule %s works: train it first (step `fit`)",
             d->plugin->name);
-    const double t = pipe_schedule_time_of(info.schedule, -log(ratio));
+    if (pipei_denoiser_time_of_ratio(d, info.schedule, ratio, &t, &err) != PIPE_OK)
+        return pipe_poison(pipe_tensor_engine(x), err.status, "%s", err.message);
     const pipe_level l = pipe_level_uniform(info.schedule, pipe_tensor_engine(x), pipe_dim(x, 0), t);
-    /* an end of the schedule, where it does not reach so far */
-    if (!(ratio > 0.0) || !(fabs(l.point.sigma - ratio * l.point.alpha) <= 1e-6 * l.point.sigma)) {
-        if (pipe_schedule_describe(info.schedule, &range, &err) != PIPE_OK)
-            return pipe_object_poison(d, err.status, "%s", err.message);
-        return pipe_object_poison(d, PIPE_EDOMAIN,
-                                  "sigma / alpha = %g is outside its schedule's range, %g to %g", ratio,
-                                  exp(-pipe_schedule_lambda(info.schedule, range.t_min)),
-                                  exp(-pipe_schedule_lambda(info.schedule, range.t_max)));
-    }
     return pipe_predict(d, pipe_scale(x, l.point.alpha), &l, c, PIPE_PREDICT_X0);
 }

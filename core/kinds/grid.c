@@ -299,24 +299,21 @@ static pipe_status check_falls(const layout *l, size_t points, pipe_error *err)
     return PIPE_OK;
 }
 
+/* Times, or numbers that stand for sigma / alpha. */
 static pipe_status place_custom(layout *l, pipe_error *err)
 {
-    const pipe_floats *list = l->c->times.n > 0 ? &l->c->times : &l->c->ratios;
+    const pipei_sampler_common *c = l->c;
+    const pipe_floats *list = c->times.n > 0 ? &c->times : c->ratios.n > 0 ? &c->ratios : &c->lambdas;
 
-    if (l->c->times.n > 0 && l->c->ratios.n > 0)
-        return pipe_fail(err, PIPE_EINVAL, "%s: grid custom takes `times` or `ratios`, not both",
-                         l->sampler->name);
-    if (list->n < 2)
-        return pipe_fail(err, PIPE_EINVAL, "%s: grid custom needs at least two times or ratios, not %zu",
-                         l->sampler->name, list->n);
     l->n = list->n;
     l->t = pipe_alloc_array(l->n, sizeof *l->t);
     for (size_t i = 0; i < l->n; i++) {
-        if (list == &l->c->ratios &&
-            list->v[i] > rho_at(l, l->info.t_max) * (1.0 + 1e-3)) /* as place_table */
-            return pipe_fail(err, PIPE_EINVAL, "%s: ratio %g is above the schedule's largest, %g",
-                             l->sampler->name, list->v[i], rho_at(l, l->info.t_max));
-        l->t[i] = list == &l->c->times ? list->v[i] : time_at(l, list->v[i]);
+        const double rho = list == &c->lambdas ? exp(-list->v[i]) : list->v[i];
+        if (list != &c->times && rho > rho_at(l, l->info.t_max) * (1.0 + 1e-3)) /* as place_table */
+            return pipe_fail(err, PIPE_EINVAL,
+                             "%s: sigma / alpha = %g of the list is above the schedule's largest, %g",
+                             l->sampler->name, rho, rho_at(l, l->info.t_max));
+        l->t[i] = list == &c->times ? list->v[i] : time_at(l, rho);
     }
     return PIPE_OK;
 }
@@ -383,7 +380,6 @@ pipe_status pipe_sampler_grid(pipe_sampler *sampler, pipe_schedule *schedule, do
 
     PIPE_TRY(pipei_sampler_options_of(sampler, &l.sampler, err));
     l.c = pipei_object_common(l.sampler);
-    PIPE_TRY(pipei_grid_check_unused(l.sampler, err));
     PIPE_TRY(pipe_schedule_describe(schedule, &l.info, err));
     l.flow = is_flow(&l);
     status = make(&l, err);

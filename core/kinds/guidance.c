@@ -162,3 +162,13 @@ void pipe_denoiser_begin(pipe_denoiser *d)
     if (d->plugin->denoiser.begin)
         d->plugin->denoiser.begin(d->state);
 }
+
+bool pipei_denoiser_remembers(const pipe_denoiser *d)
+{
+    for (size_t k = 0; k < d->n_inputs; k++)
+        for (size_t i = 0; i < d->linked[k].n; i++)
+            if (strcmp(d->linked[k].object[i]->kind, PIPE_KIND_DENOISER) == 0 &&
+                pipei_denoiser_remembers(d->linked[k].object[i]))
+                return true;
+    return d->plugin->denoiser.begin != NULL;
+}

@@ -33,7 +33,7 @@ typedef struct pipei_sampler_common {
     int64_t steps, grid, grid_in, final, steps_offset;
     double rho, ratio_min, ratio_max, time_min, beta_a, beta_b, terminal;
     bool whole_steps, extra_point;
-    pipe_floats times, ratios;
+    pipe_floats times, ratios, lambdas;
     double clip, threshold, threshold_max;
     bool denoise_last;
 } pipei_sampler_common;
@@ -47,9 +47,15 @@ PIPE_INTERNAL extern const pipe_param pipei_sampler_params[];
 PIPE_INTERNAL extern const char *const pipei_grid_names[];
 /* The sampler whose grid and options count: itself, or the one that it wraps.  Refuses options of a wrapper. */
 PIPE_INTERNAL pipe_status pipei_sampler_options_of(pipe_sampler *s, pipe_sampler **out, pipe_error *err);
-/* Refuses parameters that the grid does not use, unless they have their default. */
-PIPE_INTERNAL pipe_status pipei_grid_check_unused(const pipe_sampler *s, pipe_error *err);
+/* Do the shared parameters go together?  Knows neither schedule nor denoiser.  As pipei_rules_check(). */
+PIPE_INTERNAL pipe_status pipei_sampler_check(const pipei_sampler_common *c, pipei_is_given given,
+                                              const void *arg, const char **at, pipe_error *err);
 
+/* The time at which the schedule `own` of d has this sigma / alpha; PIPE_EDOMAIN: nowhere (denoiser.c) */
+pipe_status pipei_denoiser_time_of_ratio(pipe_denoiser *d, pipe_schedule *own, double ratio, double *t,
+                                         pipe_error *err);
+/* Is d, or one that it is made of, told when a trajectory begins, because it remembers? (guidance.c) */
+bool pipei_denoiser_remembers(const pipe_denoiser *d);
 /* Has `d` the blocks that the perturbation names, and is its sigma a width? (perturbation.c) */
 pipe_status pipei_perturbation_check(pipe_denoiser *d, const pipe_perturbation *p, pipe_error *err);
 

@@ -21,7 +21,7 @@ const pipe_param pipei_sampler_params[] = {
                 "log-snr (the same "
                 "as exponential), polyexponential, karras, lu (a power of lambda), beta, vp, ays-sd15, "
                 "ays-sdxl, ays-svd "
-                "(Align Your Steps). custom: the list `times` or `ratios`"),
+                "(Align Your Steps). custom: the list `times`, `ratios` or `lambdas`"),
     PIPE_FLOAT(
         pipei_sampler_common, rho, 0.0, 0.0, 100.0, NULL,
         "exponent of grids karras (7), lu (1) and polyexponential (1), whose own it is at 0; higher puts "
@@ -65,6 +65,8 @@ const pipe_param pipei_sampler_params[] = {
                 "grid custom: falling times from the noisiest to the last"),
     PIPE_FLOATS(pipei_sampler_common, ratios, "[]", 0.0, 1e6, NULL,
                 "grid custom: falling sigma / alpha from the noisiest to the last; 0 is clean data"),
+    PIPE_FLOATS(pipei_sampler_common, lambdas, "[]", -100.0, 100.0, NULL,
+                "grid custom: rising ln(alpha / sigma), half the log-SNR, from the noisiest to the last"),
     PIPE_FLOAT(
         pipei_sampler_common, clip, 0.0, 0.0, 1e6, NULL,
         "bound of the predicted clean data, on either side; lower keeps a diverging model in its range; 0: "
@@ -109,7 +111,14 @@ static const struct {
     {"final", ENDED},
     {"times", BIT(CUSTOM)},
     {"ratios", BIT(CUSTOM)},
+    {"lambdas", BIT(CUSTOM)},
 };
+
+static const pipe_rule rules[] = {{.name = "clip", .excludes = "threshold"},
+                                  {.name = "threshold_max", .needs = "threshold"},
+                                  {.name = "times", .excludes = "ratios|lambdas"},
+                                  {.name = "ratios", .excludes = "lambdas"},
+                                  PIPE_RULE_END};
 
 static bool has_default(const pipe_sampler *s, const char *param)
 {
@@ -120,12 +129,7 @@ static bool has_default(const pipe_sampler *s, const char *param)
         k++;
     if (k == rows || !s->given[k])
         return true;
-    const pipe_param *row = pipei_param_row(s->plugin, k);
-    pipe_arena *a = pipe_arena_new();
-    const bool same = strcmp(pipei_param_canonical(row, s->given[k], a),
-                             pipei_param_canonical(row, NULL, a)) == 0;
-    pipe_arena_free(a);
-    return same;
+    return !pipei_param_changed(pipei_param_row(s->plugin, k), s->given[k]);
 }
 
 pipe_status pipei_sampler_options_of(pipe_sampler *s, pipe_sampler **out, pipe_error *err)
@@ -146,20 +150,56 @@ pipe_status pipei_sampler_options_of(pipe_sampler *s, pipe_sampler **out, pipe_e
 
 /* A parameter that would do nothing is refused, unless it has its default: the resolved
  * pipeline of a run writes out all of them. */
-pipe_status pipei_grid_check_unused(const pipe_sampler *s, pipe_error *err)
+static pipe_status check_unused(const pipei_sampler_common *c, pipei_is_given given, const void *arg,
+                                const char **at, pipe_error *err)
 {
-    const pipei_sampler_common *c = pipei_object_common(s);
     PIPE_CLEANUP(pipe_text_free) pipe_text names = {0};
 
     for (size_t u = 0; u < sizeof users / sizeof users[0]; u++) {
-        if ((users[u].grids & (1u << c->grid)) || has_default(s, users[u].param))
+        if ((users[u].grids & (1u << c->grid)) || !given(arg, users[u].param))
             continue;
         for (size_t g = 0; g < PIPEI_GRIDS; g++)
             if (users[u].grids & (1u << g))
                 pipe_text_addf(&names, "%s%s", names.length ? ", " : "", pipei_grid_names[g]);
+        *at = users[u].param;
         return pipe_fail(err, PIPE_EINVAL,
-                         "%s: `%s` is given, but `grid: %s` does not use it; it belongs to %s", s->name,
-                         users[u].param, pipei_grid_names[c->grid], names.data);
+                         "`%s` is given, but `grid: %s` does not use it; it belongs to %s", users[u].param,
+                         pipei_grid_names[c->grid], names.data);
     }
+    return PIPE_OK;
+}
+
+static pipe_status check_list(const pipe_floats *list, const char *name, bool rises, const char **at,
+                              pipe_error *err)
+{
+    *at = name;
+    if (list->n == 1)
+        return pipe_fail(err, PIPE_EINVAL, "`%s`: a grid has at least two points", name);
+    for (size_t i = 1; i < list->n; i++)
+        if (!(rises ? list->v[i] > list->v[i - 1] : list->v[i] < list->v[i - 1]))
+            return pipe_fail(err, PIPE_EINVAL, "`%s` must %s, but %g comes behind %g", name,
+                             rises ? "rise" : "fall", list->v[i], list->v[i - 1]);
+    return PIPE_OK;
+}
+
+pipe_status pipei_sampler_check(const pipei_sampler_common *c, pipei_is_given given, const void *arg,
+                                const char **at, pipe_error *err)
+{
+    const char *unwanted;
+
+    if (!at)
+        at = &unwanted;
+    PIPE_TRY(pipei_rules_check(rules, given, arg, at, err));
+    PIPE_TRY(check_unused(c, given, arg, at, err));
+    PIPE_TRY(check_list(&c->times, "times", false, at, err));
+    PIPE_TRY(check_list(&c->ratios, "ratios", false, at, err));
+    PIPE_TRY(check_list(&c->lambdas, "lambdas", true, at, err));
+    *at = "grid";
+    if (c->grid == PIPEI_GRID_CUSTOM && c->times.n + c->ratios.n + c->lambdas.n == 0)
+        return pipe_fail(err, PIPE_EINVAL, "`grid: custom` needs a list: `times`, `ratios` or `lambdas`");
+    *at = "ratio_min";
+    if (c->ratio_max > 0.0 && c->ratio_min >= c->ratio_max)
+        return pipe_fail(err, PIPE_EINVAL, "`ratio_min` %g is not below `ratio_max` %g", c->ratio_min,
+                         c->ratio_max);
     return PIPE_OK;
 }

@@ -7,7 +7,7 @@
 
 /* Draws of one step: keys are (step, draw); a step has at most this many.  The last one is that of the
  * known part under a mask. */
-enum { DRAWS_PER_STEP = 64, MASK_DRAW = DRAWS_PER_STEP - 1 };
+enum { DRAWS_PER_STEP = 64, MASK_DRAW = PIPE_SAMPLING_MASK_DRAW };
 
 struct pipei_sampling {
     const pipe_sample_request *request;
@@ -15,6 +15,7 @@ struct pipei_sampling {
     bool own_schedule; /* the denoiser's own: no translation of levels */
     pipe_denoiser_info info;
     const pipei_sampler_common *common;
+    uint64_t calls; /* of the denoiser */
     pipe_tensor *first_bad; /* [n]: the step behind which a row was first not finite, from 1; 0: none */
 };
 
@@ -43,47 +44,112 @@ static bool bounded(const pipei_sampler_common *c)
     return c->clip > 0.0 || c->threshold > 0.0;
 }
 
-static pipe_status check_bounds(const pipe_sampler *s, const pipei_sampler_common *c, pipe_error *err)
-{
-    if (c->clip > 0.0 && c->threshold > 0.0)
-        return pipe_fail(err, PIPE_EINVAL, "%s: `clip` and `threshold` exclude each other", s->name);
-    if (c->threshold_max > 0.0 && !(c->threshold > 0.0))
-        return pipe_fail(err, PIPE_EINVAL,
-                         "%s: `threshold_max` is given, but `threshold` is 0: it does nothing", s->name);
-    return PIPE_OK;
-}
-
 static pipe_tensor *bound(const pipei_sampler_common *c, pipe_tensor *x0)
 {
     return c->threshold > 0.0 ? threshold(c, x0) : pipe_clamp(x0, -c->clip, c->clip);
 }
 
 /* ---- what an update rule asks for ---- */
-/* x0 from a network that knows another schedule: it is given the level of equal log-SNR, with x scaled to
- * its alpha.  x0 does not depend on the schedule. */
-static pipe_tensor *translated_x0(pipe_sampling *s, pipe_tensor *x, const pipe_schedule_point *here)
+/* What the denoiser is asked about x: a network that knows another schedule is given the level of equal
+ * log-SNR, with x scaled to its alpha.  x0 does not depend on the schedule. */
+typedef struct question {
+    pipe_tensor *x, *asked; /* as the sampler and as the denoiser has it */
+    pipe_level here, there; /* under the sampler's and the denoiser's schedule */
+} question;
+
+static question question_of(pipe_sampling *s, pipe_tensor *x, double t)
 {
-    if (!(here->alpha > 0.0))
-        return pipe_poison(
+    struct pipei_sampling *in = s->internal;
+    question q = {.x = x, .asked = x, .here = pipe_level_uniform(s->schedule, s->engine, s->n, t)};
+    const pipe_schedule_point *p = &q.here.point;
+    pipe_error err = PIPE_ERROR_INIT;
+
+    q.there = q.here;
+    if (in->own_schedule)
+        return q;
+    if (!(p->alpha > 0.0))
+        q.asked = pipe_poison(
             s->engine, PIPE_EDOMAIN,
-            "at t = %g alpha is 0: a model of another schedule cannot be asked there; start lower", here->t);
-    return pipe_predict_x0_of_ratio(s->denoiser, pipe_scale(x, 1.0 / here->alpha), here->sigma / here->alpha,
-                                    s->condition);
+            "at t = %g alpha is 0: a model of another schedule cannot be asked there; start lower", p->t);
+    else if (pipei_denoiser_time_of_ratio(s->denoiser, in->info.schedule, p->sigma / p->alpha, &t, &err) !=
+             PIPE_OK)
+        q.asked = pipe_poison(s->engine, err.status, "%s", err.message);
+    else {
+        q.there = pipe_level_uniform(in->info.schedule, s->engine, s->n, t);
+        q.asked = pipe_scale(x, q.there.point.alpha / p->alpha);
+    }
+    return q;
+}
+
+static pipe_tensor *answered(pipe_sampling *s, const question *q, pipe_tensor *output, pipe_prediction want)
+{
+    const struct pipei_sampling *in = s->internal;
+    const pipe_denoiser_info *d = &in->info;
+    pipe_tensor *x0;
+
+    if (in->own_schedule && !bounded(in->common))
+        return pipe_convert_prediction(output, d->predicts, want, q->x, &q->here, d->sigma_data);
+    x0 = pipe_convert_prediction(output, d->predicts, PIPE_PREDICT_X0, q->asked, &q->there, d->sigma_data);
+    if (bounded(in->common)) /* what follows from x0 is bounded with it: eps, v, ... */
+        x0 = bound(in->common, x0);
+    return pipe_convert_prediction(x0, PIPE_PREDICT_X0, want, q->x, &q->here, d->sigma_data);
 }
 
 pipe_tensor *pipe_predict_at(pipe_sampling *s, pipe_tensor *x, double t, pipe_prediction want)
 {
-    const pipe_level here = pipe_level_uniform(s->schedule, s->engine, s->n, t);
-    const pipei_sampler_common *c = s->internal->common;
-    pipe_tensor *x0;
+    const question q = question_of(s, x, t);
 
-    if (s->internal->own_schedule && !bounded(c))
-        return pipe_predict(s->denoiser, x, &here, s->condition, want);
-    x0 = s->internal->own_schedule ? pipe_predict(s->denoiser, x, &here, s->condition, PIPE_PREDICT_X0)
-                                   : translated_x0(s, x, &here.point);
-    if (bounded(c)) /* what follows from x0 is bounded with it: eps, v, ... */
-        x0 = bound(c, x0);
-    return pipe_convert_prediction(x0, PIPE_PREDICT_X0, want, x, &here, s->internal->info.sigma_data);
+    if (s->answer)
+        return pipe_convert_prediction(s->answer(s->answer_arg, s, x, t), PIPE_PREDICT_V, want, x, &q.here,
+                                       s->internal->info.sigma_data);
+    s->internal->calls++;
+    return answered(s, &q, pipe_denoise(s->denoiser, q.asked, &q.there, s->condition), want);
+}
+
+/* ---- several noise levels in one call ---- */
+static pipe_tensor *repeated(pipe_tensor *a, size_t times)
+{
+    PIPE_CLEANUP(pipe_free_ptr) pipe_tensor **parts = pipe_alloc_array(times, sizeof(pipe_tensor *));
+
+    for (size_t k = 0; k < times; k++)
+        parts[k] = a;
+    return a ? pipe_concat(parts, times, 0) : NULL;
+}
+
+pipe_status pipe_predict_points(pipe_sampling *s, pipe_tensor *const *x, const double *t, size_t points,
+                                pipe_prediction want, pipe_tensor **out, pipe_error *err)
+{
+    struct pipei_sampling *in = s->internal;
+    const int64_t n = s->n, rows = n * (int64_t)points;
+    PIPE_CLEANUP(pipe_free_ptr) question *q = pipe_alloc_array(points, sizeof *q);
+    PIPE_CLEANUP(pipe_free_ptr) pipe_tensor **asked = pipe_alloc_array(points, sizeof(pipe_tensor *));
+    PIPE_CLEANUP(pipe_free_ptr) double *times = pipe_alloc_array((size_t)rows, sizeof *times);
+    pipe_condition condition = s->condition ? *s->condition : (pipe_condition){.size = sizeof condition};
+
+    if (pipei_denoiser_remembers(s->denoiser))
+        return pipe_fail(err, PIPE_EINVAL,
+                         "%s remembers earlier steps (guidance with momentum, or that counts steps): it cannot "
+                         "be asked about several at once",
+                         s->denoiser->name);
+    for (size_t k = 0; k < points; k++) {
+        q[k] = question_of(s, x[k], t[k]);
+        asked[k] = q[k].asked;
+        for (int64_t r = 0; r < n; r++)
+            times[(int64_t)k * n + r] = q[k].there.point.t;
+    }
+    condition.labels = repeated(condition.labels, points);
+    condition.embedding = repeated(condition.embedding, points);
+    condition.mask = repeated(condition.mask, points);
+    const pipe_level level = pipe_level_of(in->info.schedule, s->engine, times, rows);
+    pipe_tensor *output = pipe_denoise(s->denoiser, pipe_concat(asked, points, 0), &level,
+                                       s->condition ? &condition : NULL);
+    PIPE_TRY(pipe_check(output, err));
+    for (size_t k = 0; k < points; k++) {
+        out[k] = answered(s, &q[k], pipe_slice(output, 0, (int64_t)k * n, n, 1), want);
+        PIPE_TRY(pipe_check(out[k], err));
+    }
+    in->calls++;
+    return PIPE_OK;
 }
 
 pipe_tensor *pipe_predict_x0(pipe_sampling *s, pipe_tensor *x)
@@ -256,11 +322,15 @@ static pipe_status check_request(const pipe_sample_request *r, const pipe_sample
     if (r->n < 1)
         return pipe_fail(err, PIPE_EINVAL, "%s: %lld samples were asked for; at least 1", r->sampler->name,
                          (long long)r->n);
+    if (!(r->padding >= 0 && r->padding < r->n))
+        return pipe_fail(err, PIPE_EINVAL, "%s: %lld of %lld samples only fill the batch; at least 1 must not",
+                         r->sampler->name, (long long)r->padding, (long long)r->n);
     if ((r->upward || r->mask) && !r->image)
         return pipe_fail(err, PIPE_EINVAL, "%s: %s needs an image", r->sampler->name,
                          r->upward ? "inversion" : "a mask");
-    if (r->image && r->start)
-        return pipe_fail(err, PIPE_EINVAL, "%s: an image and a start exclude each other", r->sampler->name);
+    if (r->image && r->start && !r->mask)
+        return pipe_fail(err, PIPE_EINVAL, "%s: an image and a start exclude each other, but under a mask",
+                         r->sampler->name);
     if (r->upward && (r->mask || r->sampler->plugin->sampler.stochastic))
         return pipe_fail(err, PIPE_EINVAL,
                          r->mask ? "%s: an inversion takes no mask"
@@ -281,6 +351,13 @@ static pipe_tensor *with_known(const pipe_sample_request *r, const pipe_sampling
 {
     pipe_tensor *known = pipe_axpby(s->alpha[k], r->image, s->sigma[k], z);
     return pipe_add(x, pipe_mul(r->mask, pipe_sub(known, x)));
+}
+
+pipe_tensor *pipe_sampling_known(pipe_sampling *s, pipe_tensor *x, size_t point, uint32_t draw)
+{
+    const pipe_sample_request *r = s->internal->request;
+
+    return r->mask ? with_known(r, s, point, pipe_sampling_noise(s, draw), x) : x;
 }
 
 static pipe_status start(const pipe_sample_request *r, const pipe_denoiser_info *info, pipe_sampling *s,
@@ -333,7 +410,7 @@ static pipe_status check_finite(const pipe_sample_request *r, pipe_sampling *s, 
     if (!s->internal->first_bad) /* samples of no elements */
         return PIPE_OK;
     PIPE_TRY(pipe_read_f32(s->internal->first_bad, step, (size_t)s->n, err));
-    for (int64_t k = 0; k < s->n; k++)
+    for (int64_t k = 0; k < s->n - r->padding; k++)
         if (step[k] > 0.0f && (worst < 0 || step[k] < step[worst]))
             worst = k;
     if (worst < 0)
@@ -364,8 +441,8 @@ static pipe_status loop(const pipe_sample_request *r, pipe_sampling *s, pipe_ten
     PIPE_TRY(begin(r, s, x, err));
     for (s->i = 0; s->i < s->steps; s->i++) {
         pipe_status status = pipe_sampler_step(r->sampler, s, err);
-        if (status == PIPE_OK && r->mask)
-            s->x = with_known(r, s, s->i + 1, pipe_sampling_noise(s, MASK_DRAW), s->x);
+        if (status == PIPE_OK)
+            s->x = pipe_sampling_known(s, s->x, s->i + 1, MASK_DRAW);
         if (status == PIPE_OK)
             status = pipe_check(s->x, err);
         if (status == PIPE_OK) {
@@ -412,7 +489,6 @@ pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_er
     PIPE_TRY(pipei_sampler_options_of(r->sampler, &options, err));
     internal.common = pipei_object_common(options);
     PIPE_TRY(check_request(r, options, err));
-    PIPE_TRY(check_bounds(options, internal.common, err));
     internal.noise.sample = r->first;
     internal.noise.step = 0;
     s.engine = pipe_context_engine(r->denoiser->ctx);
@@ -424,6 +500,8 @@ pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_er
     pipe_denoiser_begin(r->denoiser);
     status = loop(r, &s, &x, err);
     pipe_sampler_end(r->sampler);
+    if (r->calls)
+        *r->calls += internal.calls;
     if (status == PIPE_OK)
         pipe_keep(out, x);
     pipe_keep(&x, NULL);

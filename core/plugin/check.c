@@ -401,6 +401,34 @@ static pipe_status check_output(const pipe_plugin *p, size_t k, pipe_error *err)
                MAX_NAME, out->like);
 }
 
+static bool has_row(const pipe_plugin *p, const char *name)
+{
+    for (const pipe_param *row = p->params; row && row->name; row++)
+        if (strcmp(row->name, name) == 0)
+            return true;
+    for (const pipe_input *row = p->inputs; row && row->name; row++)
+        if (strcmp(row->name, name) == 0)
+            return true;
+    return false;
+}
+
+static pipe_status check_rule(const pipe_plugin *p, const pipe_rule *r, pipe_error *err)
+{
+    const char *const others[] = {r->needs, r->excludes};
+    char name[MAX_NAME + 1];
+
+    if (!has_row(p, r->name))
+        return bad(err, "a rule is about \"%.*s\", which is no parameter or input", MAX_NAME, r->name);
+    if (!r->needs && !r->excludes)
+        return bad(err, "the rule about \"%s\" says nothing", r->name);
+    for (size_t k = 0; k < 2; k++)
+        for (const char *rest = others[k]; rest && *rest;)
+            if (!pipei_next_name(&rest, name, sizeof name) || !has_row(p, name))
+                return bad(err, "the rule about \"%s\" names \"%.*s\", which is no parameter or input", r->name,
+                           MAX_NAME, others[k]);
+    return PIPE_OK;
+}
+
 static pipe_status check_tables(const pipe_plugin *p, pipe_error *err)
 {
     PIPE_CLEANUP(pipe_free_ptr) fields *f = pipe_alloc(sizeof *f);
@@ -427,6 +455,12 @@ static pipe_status check_tables(const pipe_plugin *p, pipe_error *err)
         if (n++ == MAX_ROWS)
             return bad(err, "the table of outputs does not end with PIPE_OUTPUT_END");
         PIPE_TRY(check_output(p, n - 1, err));
+    }
+    n = 0;
+    for (const pipe_rule *row = p->rules; row && row->name; row++) {
+        if (n++ == MAX_ROWS)
+            return bad(err, "the table of rules does not end with PIPE_RULE_END");
+        PIPE_TRY(check_rule(p, row, err));
     }
     return PIPE_OK;
 }

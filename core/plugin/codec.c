@@ -189,6 +189,15 @@ void pipei_plugin_encode(const pipe_plugin *p, pipe_text *t)
         pipei_put_string(t, out->like);
         pipei_put_string(t, out->help);
     }
+    uint32_t rules = 0;
+    while (p->rules && p->rules[rules].name)
+        rules++;
+    pipei_put_u32(t, rules);
+    for (uint32_t k = 0; k < rules; k++) {
+        pipei_put_string(t, p->rules[k].name);
+        pipei_put_string(t, p->rules[k].needs);
+        pipei_put_string(t, p->rules[k].excludes);
+    }
     /* what a kind's table says beside its functions */
     const bool sampler = strcmp(p->kind, PIPE_KIND_SAMPLER) == 0;
     pipei_put_u32(t, sampler ? (uint32_t)p->sampler.order : 0);
@@ -247,6 +256,18 @@ static void get_outputs(pipei_bytes *b, pipe_arena *a, pipei_plugin *out)
     out->meta.outputs = outputs;
 }
 
+static void get_rules(pipei_bytes *b, pipe_arena *a, pipei_plugin *out)
+{
+    const size_t n = pipei_get_u32(b);
+    pipe_rule *rules = rows(b, n, 0, sizeof *rules, a);
+    for (size_t k = 0; rules && k < n; k++) {
+        rules[k].name = pipei_get_string(b);
+        rules[k].needs = pipei_get_string(b);
+        rules[k].excludes = pipei_get_string(b);
+    }
+    out->meta.rules = rules;
+}
+
 bool pipei_plugin_decode(const void *blob, size_t size, pipe_arena *a, pipei_plugin *out)
 {
     pipei_bytes b = {.at = blob, .left = size};
@@ -265,6 +286,7 @@ bool pipei_plugin_decode(const void *blob, size_t size, pipe_arena *a, pipei_plu
     get_params(&b, a, out);
     get_inputs(&b, a, out);
     get_outputs(&b, a, out);
+    get_rules(&b, a, out);
     const uint32_t order = pipei_get_u32(&b), calls = pipei_get_u32(&b), stochastic = pipei_get_u32(&b);
     if (b.bad || b.left || !m->kind || !m->name || !m->version || !m->summary)
         return false;

@@ -33,12 +33,21 @@ PIPE_INTERNAL pipe_status pipei_param_store(const pipe_param *p, const pipei_giv
  * (of a required parameter: NULL).  A scalar string or path is the text itself,
  * unquoted; the elements of a list of strings are quoted as in JSON. `v` was checked. */
 PIPE_INTERNAL const char *pipei_param_canonical(const pipe_param *p, const pipei_given *v, pipe_arena *a);
+/* Is it another value than the default's?  Both are canonical: 0.50 is 0.5. */
+PIPE_INTERNAL bool pipei_param_changed(const pipe_param *p, const pipei_given *v);
 /* "integer, 1 to 1000, default 50, steps" */
 PIPE_INTERNAL const char *pipei_param_describe(const pipe_param *p, pipe_arena *a);
 /* The parts of that text, for those who lay it out themselves.  Range: "1 to 1000",
  * "at least 0", "uniform, karras"; NULL when anything goes. */
 PIPE_INTERNAL const char *pipei_param_type_name(const pipe_param *p);     /* "integer", "list of numbers" */
 PIPE_INTERNAL const char *pipei_param_range(const pipe_param *p, pipe_arena *a);
+/* Does what is given go together?  `given` tells of a name, `arg` is its own.  The
+ * message names no node; *at (may be NULL) is the parameter or input that it is about. */
+typedef bool (*pipei_is_given)(const void *arg, const char *name);
+PIPE_INTERNAL pipe_status pipei_rules_check(const pipe_rule *rules, pipei_is_given given, const void *arg,
+                                            const char **at, pipe_error *err);
+/* The next of names that '|' separates, from *rest on; false: there is none. */
+PIPE_INTERNAL bool pipei_next_name(const char **rest, char *name, size_t size);
 /* The shortest decimal text that reads back as the same double, in any locale. */
 PIPE_INTERNAL void pipei_format_double(double v, char *text, size_t size);
 /* All of `text` is a finite decimal number, in any locale. */

@@ -135,10 +135,33 @@ static void destroy(pipe_object *o)
     pipe_free(o);
 }
 
+static bool is_given(const void *arg, const char *name)
+{
+    const pipe_object *o = arg;
+
+    for (size_t k = 0; k < o->n_params; k++)
+        if (strcmp(pipei_param_row(o->plugin, k)->name, name) == 0)
+            return pipei_param_changed(pipei_param_row(o->plugin, k), o->given[k]);
+    for (size_t k = 0; k < o->n_inputs; k++)
+        if (strcmp(o->plugin->inputs[k].name, name) == 0)
+            return o->linked[k].n > 0;
+    return false;
+}
+
+static pipe_status check_together(const pipe_object *o, pipe_error *err)
+{
+    pipe_status status = pipei_rules_check(o->plugin->rules, is_given, o, NULL, err);
+
+    if (status == PIPE_OK)
+        status = pipei_kind_check(o->kind, pipei_object_common(o), is_given, o, NULL, err);
+    return status == PIPE_OK ? PIPE_OK : pipe_context_fail(err, status, "%s", o->name);
+}
+
 static pipe_status build(pipe_object *o, const pipei_recipe *r, pipe_error *err)
 {
     PIPE_TRY(fill_params(o, r, err));
     PIPE_TRY(fill_inputs(o, r, err));
+    PIPE_TRY(check_together(o, err));
     if (o->plugin->flags & PIPE_TRAINABLE)
         PIPE_TRY(pipei_model_new(o->ctx, o->name, &o->model, err));
     return o->plugin->create ? o->plugin->create(o->state, o->ctx, err) : PIPE_OK;

@@ -55,6 +55,15 @@ enum {
     PIPE_ALWAYS_RUN = 1u << 2           /* a step that is never skipped */
 };
 
+/** What of a node's parameters and inputs goes together: `pipe validate` finds the rest.
+ *  Given is an input that is linked, and a parameter that has not its default. */
+typedef struct pipe_rule {
+    const char *name;                   /* where this one is given ... */
+    const char *needs;                  /* ... one of these is, too, separated by '|'; or NULL */
+    const char *excludes;               /* ... none of these is, separated by '|'; or NULL */
+} pipe_rule;
+#define PIPE_RULE_END {.name = NULL}
+
 typedef struct pipe_plugin {
     uint32_t magic;                     /* PIPE_ABI() fills these four */
     uint16_t abi_major, abi_minor;
@@ -91,6 +100,7 @@ typedef struct pipe_plugin {
         pipe_dataset_api dataset;
         void *reserved[32];
     };
+    const pipe_rule *rules;             /* ends with PIPE_RULE_END; may be NULL */
 } pipe_plugin;
 
 #define PIPE_ABI(kind_)                                                                     \

@@ -22,6 +22,11 @@ typedef struct pipe_sampling {
     pipe_schedule *schedule;
     const pipe_condition *condition;
     struct pipei_sampling *internal;
+    /** Set by a sampler around another one while it calls that one: answers in the
+     *  denoiser's place, with v (PIPE_PREDICT_V) of the samples x at time t.  NULL: the
+     *  denoiser is asked. */
+    pipe_tensor *(*answer)(void *arg, struct pipe_sampling *s, pipe_tensor *x, double t);
+    void *answer_arg;
 } pipe_sampling;
 
 typedef struct pipe_sampler_api {
@@ -57,9 +62,22 @@ PIPE_API pipe_tensor *pipe_predict_x0(pipe_sampling *s, pipe_tensor *x);
 PIPE_API pipe_tensor *pipe_predict_eps(pipe_sampling *s, pipe_tensor *x);
 /** At any time t of the schedule (for the inner points of a step, or i + 1). */
 PIPE_API pipe_tensor *pipe_predict_at(pipe_sampling *s, pipe_tensor *x, double t, pipe_prediction want);
+/** Predictions for samples of several noise levels, x[k] at time t[k], in one call of the
+ *  denoiser on all of them: out[k] is what pipe_predict_at() would give.
+ *  Errors: PIPE_EINVAL  the denoiser remembers earlier steps (guidance with momentum)
+ *  Since ABI 1.0. */
+PIPE_API pipe_status pipe_predict_points(pipe_sampling *s, pipe_tensor *const *x, const double *t, size_t points,
+                                         pipe_prediction want, pipe_tensor **out, pipe_error *err);
 /** Standard normal noise of x's shape, keyed by (seed, node, sample, step i,
  *  draw): draw distinguishes several within one step. */
 PIPE_API pipe_tensor *pipe_sampling_noise(pipe_sampling *s, uint32_t draw);
+/** x, which is at grid point `point`, with what a mask knows replaced by the image, noised
+ *  to that level by draw `draw` of the step; x itself without a mask.  The loop does so
+ *  after every step, with the draw PIPE_SAMPLING_MASK_DRAW; a sampler calls it only where
+ *  it goes through several points in one step.
+ *  Since ABI 1.0. */
+PIPE_API pipe_tensor *pipe_sampling_known(pipe_sampling *s, pipe_tensor *x, size_t point, uint32_t draw);
+enum { PIPE_SAMPLING_MASK_DRAW = 63 };  /* the last of a step */
 /** Standard normal noise of x's shape that is shared between step counts: the
  *  increment, divided by its standard deviation, of one Brownian path per
  *  (seed, node, sample) between two noise levels rho = sigma / alpha.
@@ -84,7 +102,8 @@ typedef struct pipe_sample_request {
     int64_t n;
     uint64_t first;                 /* index of the first sample */
     pipe_key key;                   /* seed and stream */
-    pipe_tensor *start;             /* x at the first grid point; NULL: sigma[0] times noise */
+    pipe_tensor *start;             /* x at the first grid point; NULL: sigma[0] times noise.  Not with `image`
+                                       but under `mask`, whose known part is then left to the first step */
     bool (*progress)(void *arg, size_t step, size_t steps);   /* false: stop; may be NULL */
     void *progress_arg;
     /** After every step (NULL: not wanted): s->i is the step that was taken and
@@ -106,6 +125,9 @@ typedef struct pipe_sample_request {
                                        at each point (Lugmayr et al. 2022, arXiv:2201.09865, equation 8) */
     bool upward;                    /* inversion: from `image` to noise, over the grid in reverse without its
                                        end at sigma = 0.  PIPE_EINVAL: the sampler draws noise */
+    int64_t padding;                /* of the n samples, how many at the end only fill the batch: whether they stay
+                                       finite is not asked */
+    uint64_t *calls;                /* calls of the denoiser, one after another, are added to it; may be NULL */
 } pipe_sample_request;
 
 /** Runs the loop; *out (kept in the caller's slot) is x at the end, [n, ...].

@@ -32,15 +32,7 @@ static const pipe_param params[] = {
     PIPE_PARAM_END,
 };
 
-static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
-{
-    const state *st = self;
-
-    if (st->skip > 0 && st->ratio > 0.0)
-        return pipe_fail(err, PIPE_EINVAL, "%s: `skip` and `ratio` exclude each other",
-                         pipe_context_node(ctx));
-    return PIPE_OK;
-}
+static const pipe_rule rules[] = {{.name = "skip", .excludes = "ratio"}, PIPE_RULE_END};
 
 static pipe_sampler *inner(void *self)
 {
@@ -112,7 +104,7 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .example = "solver: {plugin: sampler.teleport, sampler: heun, gaussian: gauss, skip: 4}",
     .params = params,
     .inputs = inputs,
+    .rules = rules,
     .state_size = sizeof(state),
-    .create = create,
     .sampler = {.begin = begin, .step = step, .end = end, .inner = inner},
 };

@@ -47,7 +47,7 @@ static const pipe_param params[] = {
     PIPE_INTS(state, seeds, "[]", 0, 9223372036854775807, NULL,
               "one per sample, in place of `seed`: each is what its seed gives alone as sample 0, computed "
               "one by one"),
-    PIPE_FLOAT(state, strength, 1.0, 0.0, 1.0, NULL,
+    PIPE_FLOAT(state, strength, 1.0, 1e-5, 1.0, NULL,
                "share of the steps that `images` (or `noise`) go through; lower stays closer to the images"),
     PIPE_BOOL(
         state, invert, false,
@@ -59,6 +59,15 @@ static const pipe_param params[] = {
     PIPE_STRINGS(state, labels, "[none]",
                  "conditions: none, each (all classes in turn), or class numbers that are used in turn"),
     PIPE_PARAM_END,
+};
+
+static const pipe_rule rules[] = {
+    {.name = "images", .excludes = "noise"},
+    {.name = "mask", .needs = "images", .excludes = "invert"},
+    {.name = "invert", .needs = "images"},
+    {.name = "strength", .needs = "images|noise"},
+    {.name = "seeds", .excludes = "seed|index"},
+    PIPE_RULE_END,
 };
 
 static const pipe_output outputs[] = {
@@ -162,23 +171,8 @@ static pipe_status check_options(const state *st, const pipe_shape *sample, pipe
         PIPE_TRY(check_source(st->mask, "mask", sample, true, err));
     if (st->noise)
         PIPE_TRY(check_source(st->noise, "noise", sample, false, err));
-    if (st->images && st->noise)
-        return pipe_fail(err, PIPE_EINVAL,
-                         "`images` and `noise` exclude each other: both are what is started from");
-    if (!st->images && (st->mask || st->invert))
-        return pipe_fail(err, PIPE_EINVAL, "`%s` needs `images`", st->mask ? "mask" : "invert");
-    if (st->mask && st->invert)
-        return pipe_fail(err, PIPE_EINVAL, "`mask` and `invert` exclude each other");
-    if (!st->images && !st->noise && st->strength != 1.0)
-        return pipe_fail(err, PIPE_EINVAL,
-                         "`strength` is given, but without `images` or `noise` it does nothing");
-    if (!(st->strength > 0.0))
-        return pipe_fail(err, PIPE_EINVAL, "`strength` must be above 0");
-    if (st->seeds.n > 0 && (st->seeds.n != (size_t)st->count || st->seed >= 0 || st->index > 0))
-        return pipe_fail(err, PIPE_EINVAL,
-                         st->seeds.n != (size_t)st->count
-                             ? "%zu `seeds` for %lld samples: one per sample is needed"
-                             : "%zu `seeds` for %lld samples: leave `seed` and `index` at their defaults",
+    if (st->seeds.n > 0 && st->seeds.n != (size_t)st->count)
+        return pipe_fail(err, PIPE_EINVAL, "%zu `seeds` for %lld samples: one per sample is needed",
                          st->seeds.n, (long long)st->count);
     if (st->preview > 0 &&
         (sample->rank != 3 || (sample->dim[2] != 1 && sample->dim[2] != 3 && sample->dim[2] != 4)))
@@ -192,7 +186,8 @@ typedef struct {
     const state *st;
     pipe_context *ctx;
     uint64_t done, batches; /* sampler steps so far; batches in all */
-    int64_t first; /* sample of this batch */
+    uint64_t calls; /* of the denoiser, in all batches */
+    int64_t first, wanted; /* samples of this batch: the first, and how many do not only fill it */
 } progress;
 
 static bool on_step(void *arg, size_t step, size_t steps)
@@ -210,7 +205,7 @@ static pipe_status on_samples(void *arg, const pipe_sampling *s, pipe_error *err
 {
     const progress *p = arg;
     const pipe_shape *shape = pipe_tensor_shape(s->x);
-    const int64_t shown = shape->dim[0] < PREVIEWED ? shape->dim[0] : PREVIEWED;
+    const int64_t shown = p->wanted < PREVIEWED ? p->wanted : PREVIEWED;
     const size_t all = (size_t)pipe_count(s->x);
     PIPE_CLEANUP(pipe_free_ptr) float *x = NULL;
     PIPE_CLEANUP(pipe_free_ptr) uint8_t *bytes = NULL;
@@ -232,13 +227,14 @@ static pipe_status on_samples(void *arg, const pipe_sampling *s, pipe_error *err
 }
 
 /* One batch of `rows` samples from `first` on, of which the first `wanted` are written to `out`. */
-static pipe_status sample_batch(const pipe_sample_request *r, size_t wanted, size_t each, float *out,
+static pipe_status sample_batch(pipe_sample_request *r, size_t wanted, size_t each, progress *p, float *out,
                                 pipe_error *err)
 {
     PIPE_CLEANUP(pipe_free_ptr) float *host = NULL;
     pipe_tensor *x = NULL;
-    pipe_status status = pipe_sample(r, &x, err);
 
+    r->calls = &p->calls;
+    pipe_status status = pipe_sample(r, &x, err);
     if (status == PIPE_OK) {
         const size_t total = (size_t)r->n * each; /* a sampler that changed the shape is found by the read */
         host = pipe_alloc_array(total + 1, sizeof *host);
@@ -270,10 +266,12 @@ static pipe_status batch(const state *st, pipe_context *ctx, const int32_t *clas
                              .observe = st->preview > 0 ? on_samples : NULL,
                              .observe_arg = p,
                              .strength = st->strength,
+                             .padding = rows - (int64_t)wanted,
                              .upward = st->invert};
     pipe_status status = PIPE_OK;
 
     p->first = first;
+    p->wanted = (int64_t)wanted;
     if (st->seed >= 0)
         r.key.seed = (uint64_t)st->seed;
     if (st->seeds.n > 0) {
@@ -294,7 +292,7 @@ static pipe_status batch(const state *st, pipe_context *ctx, const int32_t *clas
     if (status == PIPE_OK && st->noise)
         status = keep_rows(ctx, st->noise, first, rows, false, &r.start, err);
     if (status == PIPE_OK)
-        status = sample_batch(&r, wanted, each, out, err);
+        status = sample_batch(&r, wanted, each, p, out, err);
     pipe_keep(&labels, NULL);
     pipe_keep(&r.image, NULL);
     pipe_keep(&r.mask, NULL);
@@ -348,6 +346,8 @@ static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
                                  ((double)p.batches * (double)rows),
                              err);
     if (status == PIPE_OK)
+        status = pipe_report(ctx, "calls", (double)p.calls / (double)p.batches, err);
+    if (status == PIPE_OK)
         status = pipe_yield(ctx, "samples", data, err);
     pipe_object_unref(data);
     return status;
@@ -361,12 +361,15 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .summary = "draw samples from a denoiser",
     .help =
         "Reports `evaluations`, how often the denoiser was asked per sample (a network under guidance is asked "
-        "more often than its guidance). With `images`, image to image (`strength` below 1), inpainting (`mask`) and inversion (`invert`); "
+        "more often than its guidance), and `calls` of it for a batch, one after another (fewer where one call is "
+        "for several noise levels). With `images`, image to image (`strength` below 1), inpainting (`mask`) and "
+        "inversion (`invert`); "
         "images, masks and noise are used in turn when there are fewer than samples.",
     .example = "images: {plugin: generate, denoiser: model, sampler: dpmpp-2m, count: 100, labels: each}",
     .params = params,
     .inputs = inputs,
     .outputs = outputs,
+    .rules = rules,
     .state_size = sizeof(state),
     .run = run,
 };

@@ -320,12 +320,14 @@ Test(generate, refuses_options_that_contradict_each_other)
         const char *input, *other, *params[7], *message;
         pipe_object *of;
     } cases[] = {
-        {NULL, NULL, {"strength", "0.5"}, "`strength` is given|`images` or `noise`", NULL},
-        {NULL, NULL, {"invert", "true"}, "`invert` needs `images`", NULL},
+        {NULL, NULL, {"strength", "0.5"}, "`strength` is given, but does nothing without `images` or `noise`", NULL},
+        {NULL, NULL, {"invert", "true"}, "`invert` is given, but does nothing without `images`", NULL},
         {NULL, NULL, {"seeds", "[1, 2]"}, "2 `seeds` for 16 samples|one per sample", NULL},
-        {NULL, NULL, {"seeds", "[1]", "count", "1", "seed", "3"}, "leave `seed` and `index`", NULL},
+        {NULL, NULL, {"seeds", "[1]", "count", "1", "seed", "3"}, "`seeds` and `seed` exclude each other", NULL},
         {NULL, NULL, {"preview", "2"}, "`preview` shows pictures", NULL},
-        {"images", NULL, {"strength", "0"}, "`strength` must be above 0", images},
+        {"images", NULL, {"strength", "0"}, "0 is below the minimum", images},
+        {"mask", NULL, {NULL}, "`mask` is given, but does nothing without `images`", images},
+        {"images", "mask", {"invert", "true"}, "`mask` and `invert` exclude each other", images},
         {"images", "noise", {NULL}, "`images` and `noise` exclude each other", images},
         {"images", NULL, {NULL}, "images: samples of|shape [3]|[2]", wide},
     };
@@ -343,7 +345,7 @@ Test(generate, refuses_options_that_contradict_each_other)
     pipe_object_unref(model);
 }
 
-/* Every second of eight steps, of both batches, the last batch padded to four pictures of 3 x 2. */
+/* Every second of eight steps, of both batches; of the last, which is padded to four, only its two pictures of 3 x 2. */
 Test(generate, writes_previews_as_it_goes)
 {
     PIPE_CLEANUP(folder_drop) char *folder = folder_make();
@@ -361,7 +363,7 @@ Test(generate, writes_previews_as_it_goes)
     cr_expect_eq(folder_count(folder), 8);
     snprintf(path, sizeof path, "%s/preview-000004-step-0006.png", folder);
     OK(pipe_png_read(path, &picture, NULL, &err));
-    cr_expect(picture->shape.dim[0] == 12 && picture->shape.dim[1] == 2 && picture->shape.dim[2] == 1);
+    cr_expect(picture->shape.dim[0] == 6 && picture->shape.dim[1] == 2 && picture->shape.dim[2] == 1);
     pipe_object_unref(model);
     pipe_object_unref(s);
 }

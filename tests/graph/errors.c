@@ -56,6 +56,16 @@ static const struct {
     {"a control character", "a: \x01\n", "1:4 error: control characters are not allowed\n"},
     {"a NUL in a text", "vars: {a: \"x\\0y\"}\n" BASE, "1:11 error: a text cannot contain a NUL character\n"},
 
+    /* ---- what goes together ---- */
+    {"an input that needs another", NODE("p: {plugin: rules, mask: cosine}"),
+     "7:28 error: p: `mask` is given, but does nothing without `images` or `noise`\n"},
+    {"two that exclude each other", NODE("p: {plugin: rules, noise: cosine, images: cosine}"),
+     "7:45 error: p: `images` and `noise` exclude each other\n"},
+    {"a parameter that needs an input", NODE("p: {plugin: rules, n: 3}"),
+     "7:25 error: p: `n` is given, but does nothing without `images`\n"},
+    {"what has its default is not given", NODE("p: {plugin: rules, n: 1, mask: ~}"), ""},
+    {"one that has what it needs", NODE("p: {plugin: rules, n: 3, mask: cosine, images: cosine}"), ""},
+
     /* ---- top level ---- */
     {"an unknown key", "pipelin: q\n" BASE, "1:1 error: unknown key pipelin; did you mean pipeline?\n"},
     {"a node at the top level", "solver2: {plugin: sampler.ddim}\n" BASE,

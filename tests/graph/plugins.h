@@ -139,6 +139,27 @@ static const pipe_output outputs_fit[] = {PIPE_OUTPUT_LIKE("model", "model", "tr
 static const pipe_output outputs_generate[] = {PIPE_OUTPUT("samples", "dataset", "images"), PIPE_OUTPUT_END};
 static const pipe_output outputs_pass[] = {PIPE_OUTPUT_LIKE("value", "value", "the same"), PIPE_OUTPUT_END};
 
+static const pipe_param params_rules[] = {{.name = "n",
+                                           .type = PIPE_TYPE_INT,
+                                           .offset = offsetof(graph_state, n),
+                                           .fallback = "1",
+                                           .min = 1,
+                                           .max = 9,
+                                           .help = "of images"},
+                                          PIPE_PARAM_END};
+static const pipe_input inputs_rules[] = {
+    {.name = "images", .kind = "schedule", .flags = PIPE_OPTIONAL},
+    {.name = "noise", .kind = "schedule", .flags = PIPE_OPTIONAL},
+    {.name = "mask", .kind = "schedule", .flags = PIPE_OPTIONAL},
+    PIPE_INPUT_END
+};
+static const pipe_rule rules_rules[] = {
+    {.name = "images", .excludes = "noise"},
+    {.name = "mask", .needs = "images|noise"},
+    {.name = "n", .needs = "images"},
+    PIPE_RULE_END
+};
+
 #define COMPONENT(kind_, name_, params_, inputs_)                                                       \
     {.meta = {PIPE_ABI(kind_), .name = (name_), .version = "1.2.0", .summary = "for tests",             \
               .params = (params_), .inputs = (inputs_)},                                                \
@@ -163,6 +184,9 @@ static const pipei_plugin graph_plugins[] = {
     STEP("step", "fit", params_fit, inputs_fit, outputs_fit),
     STEP("step", "generate", NULL, inputs_generate, outputs_generate),
     STEP("step", "pass", NULL, inputs_pass, outputs_pass),
+    {.meta = {PIPE_ABI("step"), .name = "rules", .version = "1.0.0", .summary = "for tests",
+              .params = params_rules, .inputs = inputs_rules, .rules = rules_rules},
+     .step = true, .path = "/nowhere.so", .sha256 = "", .origin = "option"},
 };
 
 #define graph_registry() pipei_registry_of(graph_plugins, sizeof graph_plugins / sizeof graph_plugins[0])

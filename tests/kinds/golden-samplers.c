@@ -211,7 +211,11 @@ static pipe_tensor *upload(const json_t *rows, pipe_shape shape, double factor)
 static pipe_tensor *noise(void *arg, size_t step, uint32_t draw)
 {
     const expected *e = arg;
-    const json_t *z = json_array_get(json_array_get(e->noise, step), draw);
+    const json_t *all = json_array_get(e->noise, step), *z;
+    char name[16];
+
+    snprintf(name, sizeof name, "%u", draw);
+    z = json_is_object(all) ? json_object_get(all, name) : json_array_get(all, draw);
 
     if (!z)
         return pipe_poison(test_engine(), PIPE_ENOTFOUND, "diffusers draws no noise %u in step %zu", draw,
@@ -274,7 +278,7 @@ static double check(const json_t *file, const json_t *c)
                   .x = member(c, "x"),
                   .noise = json_object_get(c, "noise"),
                   .per_alpha = strcmp(string(c, "state"), "x/alpha") == 0};
-    pipe_tensor *x = NULL, *out = NULL;
+    pipe_tensor *x = NULL, *image = NULL, *mask = NULL, *out = NULL;
     pipe_error err = PIPE_ERROR_INIT;
     PIPE_CLEANUP(pipe_free_ptr) double *t = NULL;
     size_t steps;
@@ -283,17 +287,25 @@ static double check(const json_t *file, const json_t *c)
     check_grid(c, s, schedule);
     OK(pipe_sampler_grid(s, schedule, &t, &steps, &err));
     pipe_keep(&x, upload(first, e.shape, e.per_alpha ? pipe_schedule_at(schedule, t[0]).alpha : 1.0));
+    if (json_object_get(c, "mask")) {
+        pipe_keep(&image, upload(member(c, "image"), e.shape, 1.0));
+        pipe_keep(&mask, upload(member(c, "mask"), e.shape, 1.0));
+    }
     OK(pipe_sample(&(pipe_sample_request){.size = sizeof(pipe_sample_request),
                                           .sampler = s,
                                           .denoiser = d,
                                           .n = pipe_dim(x, 0),
                                           .start = x,
+                                          .image = image,
+                                          .mask = mask,
                                           .observe = observe,
                                           .observe_arg = &e,
                                           .noise = noise,
                                           .noise_arg = &e},
                    &out, &err));
     pipe_keep(&x, NULL);
+    pipe_keep(&image, NULL);
+    pipe_keep(&mask, NULL);
     pipe_keep(&out, NULL);
     return e.worst;
 }

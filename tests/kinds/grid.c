@@ -113,10 +113,28 @@ static grid_case cases[] = {
      {{"grid", "sgm-uniform"}, {"steps", "10"}},
      1,
      "diffusers takes 1e-6 off a first sigma of 1"},
+    {"dpm-karras", "schedule.linear", {{{0}}}, {{"grid", "karras"}, {"steps", "12"}}},
+    {"dpm-exponential", "schedule.linear", {{{0}}}, {{"grid", "exponential"}, {"steps", "12"}}},
+    {"dpm-beta", "schedule.linear", {{{0}}}, {{"grid", "beta"}, {"steps", "12"}}},
+    {"single-karras-sd", SD, {{{0}}}, {{"grid", "karras"}, {"steps", "9"}}},
+    {"single-beta", "schedule.linear", {{{0}}}, {{"grid", "beta"}, {"steps", "9"}}},
+    {"unipc-karras", "schedule.linear", {{{0}}}, {{"grid", "karras"}, {"steps", "8"}}},
+    {"unipc-exponential-sd", SD, {{{0}}}, {{"grid", "exponential"}, {"steps", "8"}}},
+    {"sa-karras-sd", SD, {{{0}}}, {{"grid", "karras"}, {"steps", "10"}, {"final", "none"}}},
+    {"heun-karras", "schedule.linear", {{{0}}}, {{"grid", "karras"}, {"steps", "10"}}},
+    {"heun-exponential-sd", SD, {{{0}}}, {{"grid", "exponential"}, {"steps", "10"}}},
+    {"heun-beta", "schedule.linear", {{{0}}}, {{"grid", "beta"}, {"steps", "10"}}},
+    {"lms-karras", "schedule.linear", {{{0}}}, {{"grid", "karras"}, {"steps", "15"}}},
+    {"lms-beta-sd", SD, {{{0}}}, {{"grid", "beta"}, {"steps", "15"}}},
+    {"edm-dpm-karras", "schedule.edm", {{{0}}}, {{"grid", "karras"}, {"steps", "14"}}},
+    {"flow-euler-exponential",
+     FLOW,
+     {{{0}}},
+     {{"grid", "exponential"}, {"steps", "10"}, {"grid_in", "sigma"}, {"ratio_min", "0.001001001001001001"}}},
     {"flow-dpm", FLOW, {{"shift", "3"}}, {{"grid", "uniform"}, {"steps", "10"}, {"ratio_max", "2997"}}},
 };
 
-static pipe_object *make_sampler(const grid_case *c)
+static pipe_status try_sampler(const grid_case *c, pipe_object **out, pipe_error *err)
 {
     const char *params[2 * PAIRS + 1] = {NULL};
 
@@ -124,7 +142,16 @@ static pipe_object *make_sampler(const grid_case *c)
         params[2 * k] = c->param[k][0];
         params[2 * k + 1] = c->param[k][1];
     }
-    return test_object("sampler", "sampler.ddim", params, NULL);
+    return test_object_try("sampler", "sampler.ddim", params, NULL, out, err);
+}
+
+static pipe_object *make_sampler(const grid_case *c)
+{
+    pipe_error err = PIPE_ERROR_INIT;
+    pipe_object *out = NULL;
+
+    OK(try_sampler(c, &out, &err));
+    return out;
 }
 
 static pipe_object *make_schedule(const grid_case *c)
@@ -189,15 +216,25 @@ static refusal refusals[] = {
     {"schedule.cosine", {{"grid", "karras"}, {"times", "[1, 0]"}}, "`times` is given, but `grid: karras`"},
     {"schedule.cosine", {{"grid", "trailing"}, {"steps_offset", "1"}}, "it belongs to leading"},
     {"schedule.cosine", {{"grid", "log-snr"}, {"beta_a", "0.5"}}, "it belongs to beta"},
-    {"schedule.cosine", {{"grid", "custom"}, {"times", "[1, 0.5, 0.6, 0]"}}, "point 2 is 0.6 after 0.5"},
+    {"schedule.cosine", {{"grid", "custom"}, {"times", "[1, 0.5, 0.6, 0]"}}, "`times` must fall, but 0.6 comes behind 0.5"},
     {"schedule.cosine", {{"grid", "custom"}, {"times", "[2, 0]"}}, "time 2 of the grid is outside"},
-    {"schedule.cosine", {{"grid", "custom"}, {"times", "[1]"}}, "at least two times or ratios, not 1"},
+    {"schedule.cosine", {{"grid", "custom"}, {"times", "[1]"}}, "`times`: a grid has at least two points"},
     {"schedule.cosine",
      {{"grid", "custom"}, {"times", "[1, 0]"}, {"ratios", "[3, 0]"}},
-     "takes `times` or `ratios`, not both"},
+     "`times` and `ratios` exclude each other"},
     {"schedule.linear",
      {{"grid", "custom"}, {"ratios", "[200, 0]"}},
-     "ratio 200 is above the schedule's largest, 157"},
+     "sigma / alpha = 200 of the list is above the schedule's largest, 157"},
+    {"schedule.linear",
+     {{"grid", "custom"}, {"lambdas", "[-6, 0]"}},
+     "sigma / alpha = 403.429 of the list is above"},
+    {"schedule.linear", {{"grid", "custom"}, {"lambdas", "[-4, 1, 1]"}}, "`lambdas` must rise, but 1 comes behind 1"},
+    {"schedule.linear", {{"grid", "custom"}, {"ratios", "[3, 4]"}}, "`ratios` must fall, but 4 comes behind 3"},
+    {"schedule.linear",
+     {{"grid", "custom"}, {"ratios", "[3, 0]"}, {"lambdas", "[-1, 1]"}},
+     "`ratios` and `lambdas` exclude each other"},
+    {"schedule.linear", {{"grid", "uniform"}, {"lambdas", "[-1, 1]"}}, "`lambdas` is given, but `grid: uniform`"},
+    {"schedule.linear", {{"grid", "custom"}}, "`grid: custom` needs a list"},
     {"schedule.linear",
      {{"grid", "trailing"}, {"steps", "1001"}},
      "1001 points on whole training steps, but there are only 1000"},
@@ -211,7 +248,7 @@ static refusal refusals[] = {
     {"schedule.linear", {{"grid", "karras"}, {"ratio_max", "200"}}, "ratios from 200 to 0.0100"},
     {"schedule.linear",
      {{"grid", "karras"}, {"ratio_min", "3"}, {"ratio_max", "2"}},
-     "ratio_min 3 is not below"},
+     "`ratio_min` 3 is not below `ratio_max` 2"},
     {"schedule.linear", {{"grid", "karras"}, {"grid_in", "sigma"}}, "`grid_in: sigma` is for flow schedules"},
     {"schedule.linear", {{"grid", "linspace"}, {"terminal", "0.1"}}, "`terminal` is for flow schedules"},
     {"schedule.linear",
@@ -241,11 +278,41 @@ ParameterizedTest(refusal *r, grid, refuses)
     for (int k = 0; k < 4; k++)
         for (int side = 0; side < 2; side++)
             snprintf(c.param[k][side], sizeof c.param[k][side], "%s", r->param[k][side]);
-    pipe_object *sampler = make_sampler(&c), *schedule = make_schedule(&c);
-    cr_expect_eq(pipe_sampler_grid(sampler, schedule, &t, &steps, &err), PIPE_EINVAL, "%s", r->message);
+    pipe_object *sampler = NULL, *schedule = make_schedule(&c);
+    pipe_status status = try_sampler(&c, &sampler, &err); /* what is wrong whatever the schedule is */
+    if (status == PIPE_OK)
+        status = pipe_sampler_grid(sampler, schedule, &t, &steps, &err);
+    cr_expect_eq(status, PIPE_EINVAL, "%s", r->message);
     cr_expect(strstr(err.message, r->message), "\"%s\" is not in \"%s\"", r->message, err.message);
     cr_expect_null(t);
     pipe_object_unref(sampler);
+    pipe_object_unref(schedule);
+}
+
+/* Half the log-SNR is -ln of what `ratios` lists. */
+Test(grid, a_list_of_lambdas_is_one_of_ratios)
+{
+    static const grid_case lambdas = {"", "schedule.cosine", {{{0}}},
+                                      {{"grid", "custom"}, {"lambdas", "[-4, -1.5, 0, 2.25]"}}},
+                           ratios = {"", "schedule.cosine", {{{0}}},
+                                     {{"grid", "custom"},
+                                      {"ratios", "[54.598150033144236, 4.4816890703380645, 1, 0.10539922456186433]"}}};
+    pipe_object *schedule = make_schedule(&lambdas), *a = make_sampler(&lambdas), *b = make_sampler(&ratios);
+    double *t = NULL, *want = NULL;
+    size_t steps, other;
+    pipe_error err = PIPE_ERROR_INIT;
+
+    OK(pipe_sampler_grid(a, schedule, &t, &steps, &err));
+    OK(pipe_sampler_grid(b, schedule, &want, &other, &err));
+    cr_assert_eq(steps, 3);
+    cr_assert_eq(other, 3);
+    for (size_t i = 0; i <= steps; i++)
+        cr_expect_float_eq(t[i], want[i], 1e-12);
+    cr_expect_float_eq(pipe_schedule_lambda(schedule, t[3]), 2.25, 1e-9);
+    pipe_free(t);
+    pipe_free(want);
+    pipe_object_unref(a);
+    pipe_object_unref(b);
     pipe_object_unref(schedule);
 }
 

@@ -143,13 +143,17 @@ Test(options, dynamic_thresholding_scales_by_the_quantile)
 
 Test(options, one_bound_at_a_time)
 {
-    static const char *const params[] = {"clip", "1", "threshold", "0.9", NULL};
-    static const char *const alone[] = {"threshold_max", "2", NULL};
-    pipe_sample_request r = request("sampler.ddim", params, "schedule.cosine");
+    static const struct {
+        const char *params[5], *message;
+    } cases[] = {{{"clip", "1", "threshold", "0.9", NULL}, "`clip` and `threshold` exclude each other"},
+                 {{"threshold_max", "2", NULL}, "`threshold_max` is given, but does nothing without `threshold`"}};
 
-    refuse(&r, PIPE_EINVAL, "`clip` and `threshold` exclude each other");
-    r.sampler = test_object("sampler", "sampler.ddim", alone, NULL);
-    refuse(&r, PIPE_EINVAL, "`threshold_max` is given, but `threshold` is 0");
+    for (size_t k = 0; k < 2; k++) {
+        pipe_error err = PIPE_ERROR_INIT;
+        pipe_object *out = NULL;
+        cr_expect_eq(test_object_try("sampler", "sampler.ddim", cases[k].params, NULL, &out, &err), PIPE_EINVAL);
+        cr_expect(strstr(err.message, cases[k].message), "%s", err.message);
+    }
 }
 
 Test(options, the_last_samples_can_be_denoised)
@@ -330,6 +334,8 @@ Test(options, an_inversion_needs_a_deterministic_sampler_and_an_image)
     r.mask = NULL;
     r.start = r.image;
     refuse(&r, PIPE_EINVAL, "an image and a start exclude each other");
+    r.upward = false;
+    refuse(&r, PIPE_EINVAL, "an image and a start exclude each other");
     r = request("sampler.euler", (const char *const[]){"churn", "5", "steps", "4", NULL}, "schedule.cosine");
     r.image = upload(image);
     r.upward = true;
@@ -390,6 +396,29 @@ Test(options, samples_that_are_not_finite_are_reported_with_their_step)
     OK(pipei_object_create(&failing, "model", NULL, inputs, 1, test_context("model", 1), &r.denoiser, &err));
     refuse(&r, PIPE_EDOMAIN,
            "sampler.ddim: step 6 of 10: sample 5 is not finite (NaN or infinite): the model `model`");
+    r.padding = 2;
+    refuse(&r, PIPE_EDOMAIN, "step 6 of 10: sample 5 is not finite");
+}
+
+/* Rows 3 and 5 of five are not finite: of the two first ones nothing is to be said. */
+Test(options, rows_that_only_fill_the_batch_are_not_looked_at)
+{
+    static const char *const params[] = {"steps", "10", NULL};
+    pipe_sample_request r = request("sampler.ddim", params, "schedule.cosine");
+    const pipei_named_object inputs[] = {
+        {"schedule", test_object("schedule", "schedule.cosine", NULL, NULL)}};
+    pipe_error err = PIPE_ERROR_INIT;
+    float got[N * D];
+
+    OK(pipei_object_create(&failing, "model", NULL, inputs, 1, test_context("model", 1), &r.denoiser, &err));
+    r.padding = 3;
+    draw(&r, got);
+    for (int k = 0; k < 2 * D; k++)
+        cr_expect(isfinite(got[k]));
+    r.padding = N;
+    refuse(&r, PIPE_EINVAL, "5 of 5 samples only fill the batch");
+    r.padding = -1;
+    refuse(&r, PIPE_EINVAL, "-1 of 5 samples only fill the batch");
 }
 
 Test(options, a_stride_of_ddim_needs_a_table_and_a_way_down)

@@ -21,6 +21,7 @@ typedef struct lab {
     pipe_param params[4];
     pipe_input inputs[4];
     pipe_output outputs[4];
+    pipe_rule rules[3];
 } lab;
 
 static pipe_status describe(void *self, pipe_dataset_info *info, pipe_error *err)
@@ -69,6 +70,12 @@ static void as_step(lab *l)
     l->p.sampler.step = NULL;
     l->p.run = run;
     l->outputs[0] = (pipe_output)PIPE_OUTPUT("out", "dataset", "out");
+}
+
+static void rule(lab *l, const char *name, const char *needs, const char *excludes)
+{
+    l->rules[0] = (pipe_rule){.name = name, .needs = needs, .excludes = excludes};
+    l->p.rules = l->rules;
 }
 
 /* CASE(message, statements): the statements change `l`; message NULL: it stays good. */
@@ -145,7 +152,14 @@ static void as_step(lab *l)
     CASE("cannot be named \"metrics\"", as_step(l); l->outputs[0].name = "metrics") \
     CASE("\"out\" is listed twice", as_step(l); l->outputs[1] = l->outputs[0]) \
     CASE("needs either a kind or the input", as_step(l); l->outputs[0].like = "in") \
-    CASE("which does not exist", as_step(l); l->outputs[0].kind = NULL; l->outputs[0].like = "nix")
+    CASE("which does not exist", as_step(l); l->outputs[0].kind = NULL; l->outputs[0].like = "nix") \
+    CASE(NULL, rule(l, "a", "b|in", NULL)) \
+    CASE(NULL, rule(l, "in", NULL, "list|a")) \
+    CASE("a rule is about \"c\", which is no", rule(l, "c", "b", NULL)) \
+    CASE("the rule about \"a\" says nothing", rule(l, "a", NULL, NULL)) \
+    CASE("the rule about \"a\" names \"b|c\"", rule(l, "a", "b|c", NULL)) \
+    CASE("the rule about \"a\" names \"steps\"", rule(l, "a", NULL, "steps")) \
+    CASE("the rule about \"a\" names \"|b\"", rule(l, "a", "|b", NULL))
 
 static size_t set(lab *l, size_t k, const char **message)
 {

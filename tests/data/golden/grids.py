@@ -14,11 +14,14 @@ from diffusers import (
     DDPMScheduler,
     DEISMultistepScheduler,
     DPMSolverMultistepScheduler,
+    DPMSolverSinglestepScheduler,
+    EDMDPMSolverMultistepScheduler,
     EDMEulerScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     HeunDiscreteScheduler,
     LMSDiscreteScheduler,
+    SASolverScheduler,
     UniPCMultistepScheduler,
 )
 from safetensors.numpy import save_file
@@ -51,6 +54,7 @@ def heun(scheduler, n):
 
 
 SD = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+LINEAR = dict(beta_start=0.0001, beta_end=0.02, beta_schedule="linear")
 SNR0 = dict(rescale_betas_zero_snr=True)
 AYS = [14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.0]
 MU = 0.5 + (1.15 - 0.5) * (1024 - 256) / (4096 - 256)
@@ -84,6 +88,21 @@ GRIDS = {
     "ddpm-sigmoid": by_index(DDPMScheduler(beta_schedule="sigmoid", timestep_spacing="trailing"), 9),
     "edm-karras": ratios(EDMEulerScheduler(), 18),
     "edm-exponential": ratios(EDMEulerScheduler(sigma_schedule="exponential"), 18),
+    "dpm-karras": ratios(DPMSolverMultistepScheduler(use_karras_sigmas=True), 12),
+    "dpm-exponential": ratios(DPMSolverMultistepScheduler(use_exponential_sigmas=True), 12),
+    "dpm-beta": ratios(DPMSolverMultistepScheduler(use_beta_sigmas=True), 12),
+    "single-karras-sd": ratios(DPMSolverSinglestepScheduler(use_karras_sigmas=True, **SD), 9),
+    "single-beta": ratios(DPMSolverSinglestepScheduler(use_beta_sigmas=True), 9),
+    "unipc-karras": ratios(UniPCMultistepScheduler(use_karras_sigmas=True), 8),
+    "unipc-exponential-sd": ratios(UniPCMultistepScheduler(use_exponential_sigmas=True, **SD), 8),
+    "sa-karras-sd": ratios(SASolverScheduler(use_karras_sigmas=True, **SD), 11)[:-1],
+    "heun-karras": heun(HeunDiscreteScheduler(use_karras_sigmas=True, **LINEAR), 10),
+    "heun-exponential-sd": heun(HeunDiscreteScheduler(use_exponential_sigmas=True, **SD), 10),
+    "heun-beta": heun(HeunDiscreteScheduler(use_beta_sigmas=True, **LINEAR), 10),
+    "lms-karras": ratios(LMSDiscreteScheduler(use_karras_sigmas=True), 15),
+    "lms-beta-sd": ratios(LMSDiscreteScheduler(use_beta_sigmas=True, **SD), 15),
+    "edm-dpm-karras": ratios(EDMDPMSolverMultistepScheduler(), 14),
+    "flow-euler-exponential": flow(FlowMatchEulerDiscreteScheduler(use_exponential_sigmas=True), 10),
     "flow-euler": flow(FlowMatchEulerDiscreteScheduler(), 10),
     "flow-euler-shift": flow(FlowMatchEulerDiscreteScheduler(shift=3.0), 28),
     "flow-euler-dynamic": flow(FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), 12, mu=MU),

@@ -14,7 +14,8 @@ A file holds for each configuration
     ratios              sigma / alpha at the N + 1 grid points; null: alpha is 0
     timesteps           that the scheduler hands to the model (not in every file)
     start               the state at the first point; 2 samples of 2 numbers
-    noise               [step][draw]: what the scheduler drew
+    noise               [step][draw], or [step]{draw}: what the scheduler drew
+    image, mask         of an inpainting: the known samples, and 1 where they are
     x                   [step]: the state after each step
 """
 
@@ -137,7 +138,7 @@ LEVELS = {
 
 
 def configuration(options, sampler, schedule, prediction="eps", level="vp", steps=STEPS, step_options=None,
-                  timesteps=True, set_options=None, sigma_data=0.5, prepare=None, whole=None):
+                  timesteps=True, set_options=None, sigma_data=0.5, prepare=None, whole=None, known=None):
     """One configuration.
 
     options       of the scheduler's constructor
@@ -151,6 +152,7 @@ def configuration(options, sampler, schedule, prediction="eps", level="vp", step
     prepare       called with the scheduler and the source of noise after set_timesteps()
     whole         of a scheduler that is called several times for a step: tells from
                   (scheduler, call) whether a call ended one
+    known         {"image": ..., "mask": ...} of an inpainting
     """
     return {k: v for k, v in locals().items()}
 
@@ -192,6 +194,8 @@ def rounded(x):
 
 
 def listed(x):
+    if isinstance(x, dict):
+        return {k: listed(v) for k, v in x.items()}
     return [listed(v) for v in x] if isinstance(x, (list, torch.Tensor)) and not (
         isinstance(x, torch.Tensor) and x.ndim == 0) else rounded(x)
 
@@ -246,6 +250,7 @@ def run(cls, c):
         "ratios": listed(ratios),
         "timesteps": listed(timesteps),
         "start": listed(start),
+        **listed(c["known"] or {}),
         "noise": listed(noise.steps[: len(states)]),
         "x": listed(states),
     }

@@ -1,12 +1,13 @@
 """Schedulers for samplers.py: solvers without a memory of earlier steps, and the stochastic ones."""
 
+import functools
 import math
 
 import torch
 
 import samplers_engine
 from samplers_engine import (
-    COSINE, COSINE_OPTIONS, FLOW, LINEAR, configuration, level_index, level_ve, ratio, scheduler)
+    COSINE, COSINE_OPTIONS, FLOW, LINEAR, configuration, level_index, level_ve, model, ratio, scheduler)
 
 VE = {"plugin": "schedule.edm"}
 TRIGFLOW = {"plugin": "schedule.trigflow"}
@@ -331,3 +332,55 @@ def cogvideox_ddim():
     for kind, prediction in ("epsilon", "eps"), ("v_prediction", "v"), ("sample", "x0"):
         yield configuration({**plain, "prediction_type": kind}, {"plugin": "sampler.ddim"}, LINEAR, prediction,
                             level="index", timesteps=False)
+
+
+@scheduler("RePaintScheduler")
+def repaint():
+    """A step here is all that leads to the next lower level for good, as its pipeline has it: also the ways
+    up and down again.  With as many steps as training steps: with fewer the class noises from one level to
+    another than its own next one.  Draws are numbered as in repaint.c."""
+    image, mask = torch.tensor([[0.3, -0.8], [0.9, 0.4]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    count = 8
+
+    def prepare(length, visits, s, noise):
+        step, draws = s.step, []
+        s.timesteps = torch.arange(count - 1, -1, -1)
+
+        def level(point):
+            return level_index(s, 0, count - 1 - point) if point < count else (1.0, 0.0)
+
+        def down(point, visit, last, x):
+            x = step(model("eps", x, *level(point), 0.5), count - 1 - point, x, image, mask)[0]
+            z = noise.steps[-1].pop()  # the class has it for the known part too
+            draws[point].update({f"{2 * visit}": z, "63" if last else f"{2 * visit + 1}": z})
+            return x
+
+        def up(point, to, visit, x):
+            (a, b), (c, d), before = level(point), level(to), x
+            for t in range(count - point, count - to):
+                x = s.undo_step(x, t)
+            noise.steps[-1].clear()
+            draws[point - 1][f"{40 + visit}"] = (x - c / a * before) / math.sqrt(d**2 - (c / a * b) ** 2)
+            return x
+
+        def whole(out, t, x, **_):
+            end = count - int(t)
+            again = visits if (count - end) % length == 0 and count - end + length < count else 1
+            draws.append({})
+            x = down(end - 1, 0, again == 1, x)
+            for visit in range(1, again):
+                x = up(end, end - length, visit, x)
+                for point in range(end - length, end):
+                    x = down(point, visit, point == end - 1 and visit == again - 1, x)
+            noise.steps[-1] = draws[-1]
+            return [x]
+
+        s.step = whole
+
+    for eta, length, visits in (0.0, 2, 3), (1.0, 3, 4), (0.4, 1, 2):
+        yield configuration({"num_train_timesteps": count, "beta_start": 0.05, "beta_end": 0.6, "eta": eta,
+                             "clip_sample": False},
+                            {"plugin": "sampler.repaint", "eta": eta, "jump_length": length, "jump_n_sample": visits},
+                            {**LINEAR, "beta_start": 0.05, "beta_end": 0.6, "timesteps": count}, level="index",
+                            steps=count, prepare=functools.partial(prepare, length, visits),
+                            known={"image": image, "mask": mask})
