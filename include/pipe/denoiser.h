@@ -40,7 +40,7 @@ typedef struct pipe_denoiser_info {
 typedef enum pipe_perturbation_kind {
     PIPE_PERTURB_NONE = 0,
     PIPE_PERTURB_IDENTITY,      /* the attention map is the identity: a token attends to itself alone (Ahn et al.
-                                   2024, arXiv:2403.17377, equation 13) */
+                                   2024, arXiv:2403.17377) */
     PIPE_PERTURB_SKIP,          /* the block is left out (Hyung et al. 2024, arXiv:2411.18664) */
     PIPE_PERTURB_BLUR           /* the queries are blurred over the grid of tokens (Hong 2024, arXiv:2408.00760) */
 } pipe_perturbation_kind;

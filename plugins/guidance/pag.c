@@ -1,4 +1,4 @@
-/* Perturbed-attention guidance: Ahn et al. 2024, arXiv:2403.17377, equation 14: away
+/* Perturbed-attention guidance: Ahn et al. 2024, arXiv:2403.17377: away
  * from what the network predicts when tokens of some blocks attend to themselves alone,
  *
  *     D + w (D - D'). */

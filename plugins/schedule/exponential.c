@@ -32,7 +32,6 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .version = "1.0.0",
     .licence = "MIT",
     .summary = "variance preserving, alpha falls exponentially",
-    .citation = "arXiv:2006.11239",
     .example = "noise: {plugin: schedule.exponential, timesteps: 1000}",
     .params = params,
     .state_size = sizeof(state),
