@@ -10,7 +10,7 @@ static void line(const char *folder, const char *cache, const char *text)
     command_free(&c);
 }
 
-Test(dataset, a_changed_file_in_a_folder_makes_steps_stale, .timeout = 120)
+Test(dataset, a_changed_file_in_a_folder_makes_steps_stale)
 {
     static const unsigned char labels[] = {0, 0, 8, 1, 0, 0, 0, 2, 0, 1};
     unsigned char images[16 + 32] = {0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 4};

@@ -454,7 +454,7 @@ Test(gaussian, says_what_it_cannot_do)
 }
 
 /* ---- facts of Fashion-MNIST, computed for the paper's card in double ---- */
-Test(gaussian, knows_fashion_mnist, .timeout = 120)
+Test(gaussian, knows_fashion_mnist)
 {
     static const double eigenvalues[] = {79.238, 48.448, 16.424, 13.527, 10.499, 9.443};
     static const struct {

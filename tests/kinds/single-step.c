@@ -10,7 +10,6 @@
 #include <string.h>
 
 /* One process for all rows of a table: they share the engine and its kernels. */
-TestSuite(single_step, .timeout = 600);
 
 #define VARIANCE 0.25
 

@@ -3,7 +3,6 @@
 #include "core/tensor/record.h"
 #include "ops/support.h"
 
-TestSuite(autograd, .timeout = 120);
 
 /* ---- paths ---- */
 Test(autograd, several_paths_add_up)

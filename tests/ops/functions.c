@@ -1,7 +1,6 @@
 /* The public functions that are made of ops, and what they say when they cannot be. */
 #include "ops/support.h"
 
-TestSuite(functions, .timeout = 120);
 
 /* ---- values ---- */
 Test(functions, mean_over_axes)

@@ -4,7 +4,6 @@
 
 #include <inttypes.h>
 
-TestSuite(random, .timeout = 120);
 
 /* Vectors of Random123's kat_vectors, philox4x32 with 10 rounds. */
 Test(random, philox_known_answers)

@@ -1,7 +1,6 @@
 /* Stretches that the backward pass computes again: the same bits, less memory. */
 #include "ops/support.h"
 
-TestSuite(recompute, .timeout = 600);
 
 enum { N = 16, S = 24, C = 32, DEPTH = 6, WIDTH = 4 * C, WEIGHTS = 2 * C * WIDTH + C * C };
 

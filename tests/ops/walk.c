@@ -563,7 +563,6 @@ static void run_case(const op_case *c, size_t index, void *context)
     trial_close(&t);
 }
 
-TestSuite(ops); /* no limit of its own: tests/oclgrind gives a longer one than tests/run-suite */
 
 ParameterizedTestParameters(ops, row) { return all_rows(); }
 ParameterizedTest(row_name *row, ops, row)

@@ -69,7 +69,7 @@ static void place_drop(place *p)
     pipe_free(p->cache);
 }
 
-Test(pipelines, a_model_is_trained_and_draws, .timeout = 300)
+Test(pipelines, a_model_is_trained_and_draws)
 {
     need_fashion_mnist();
     place p = place_make();
@@ -89,7 +89,7 @@ Test(pipelines, a_model_is_trained_and_draws, .timeout = 300)
     place_drop(&p);
 }
 
-Test(pipelines, one_seed_gives_the_same_bits_and_another_does_not, .timeout = 300)
+Test(pipelines, one_seed_gives_the_same_bits_and_another_does_not)
 {
     need_fashion_mnist();
     place p = place_make();
@@ -105,7 +105,7 @@ Test(pipelines, one_seed_gives_the_same_bits_and_another_does_not, .timeout = 30
     place_drop(&p);
 }
 
-Test(pipelines, another_sampler_trains_nothing_again, .timeout = 300)
+Test(pipelines, another_sampler_trains_nothing_again)
 {
     need_fashion_mnist();
     place p = place_make();
@@ -122,7 +122,7 @@ Test(pipelines, another_sampler_trains_nothing_again, .timeout = 300)
 }
 
 /* Killed in the middle of training, a run goes on to the bits of one that was not. */
-Test(pipelines, a_killed_run_resumes_to_the_same_bits, .timeout = 600)
+Test(pipelines, a_killed_run_resumes_to_the_same_bits)
 {
     need_fashion_mnist();
     place p = place_make();
@@ -154,7 +154,7 @@ Test(pipelines, a_killed_run_resumes_to_the_same_bits, .timeout = 600)
     place_drop(&p);
 }
 
-Test(pipelines, an_interrupted_run_saves_and_says_130, .timeout = 300)
+Test(pipelines, an_interrupted_run_saves_and_says_130)
 {
     need_fashion_mnist();
     place p = place_make();
@@ -172,7 +172,7 @@ Test(pipelines, an_interrupted_run_saves_and_says_130, .timeout = 300)
     place_drop(&p);
 }
 
-Test(pipelines, an_expectation_not_met_is_status_1, .timeout = 300)
+Test(pipelines, an_expectation_not_met_is_status_1)
 {
     need_fashion_mnist();
     place p = place_make();
@@ -191,7 +191,7 @@ typedef struct {
     const char *says; /* an extended regular expression of stderr */
 } mistake;
 
-Test(pipelines, mistakes_are_one_clear_message, .timeout = 300)
+Test(pipelines, mistakes_are_one_clear_message)
 {
     need_fashion_mnist();
     static const mistake mistakes[] = {

@@ -30,7 +30,7 @@ static void stop(void)
     folder_drop(&cache);
 }
 
-TestSuite(registry, .init = start, .fini = stop, .timeout = 120);
+TestSuite(registry, .init = start, .fini = stop);
 
 static char *in(const char *where, const char *name)
 {

@@ -213,7 +213,7 @@ Test(run_resume, signal_in_the_last_iteration)
 
 /* ---- two processes ---- */
 
-Test(run_resume, two_runs_at_once_compute_a_step_once, .timeout = 60)
+Test(run_resume, two_runs_at_once_compute_a_step_once)
 {
     PIPE_CLEANUP(run_leave) char *folder = run_place();
     pid_t pids[4];

@@ -2,7 +2,6 @@
 #include "core/device/blas.h"
 #include "runtime/rows.h"
 
-TestSuite(blas, .timeout = 300);
 
 /* Small numbers that differ from one another: a misplaced element shows. */
 static float number(size_t k) { return (float)((k * 2654435761u >> 7) % 2003) / 1001.5f - 1.0f; }

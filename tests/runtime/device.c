@@ -1,7 +1,6 @@
 /* Choosing a device, its memory, its compiler. */
 #include "runtime/rows.h"
 
-TestSuite(device, .timeout = 120);
 
 static pipei_device *open_auto(void)
 {

@@ -1,7 +1,6 @@
 /* Recording, evaluation, holds, assignments, poison, plans. */
 #include "runtime/rows.h"
 
-TestSuite(engine, .timeout = 120);
 
 static void expect(pipe_tensor *t, size_t n, const float *want)
 {

@@ -320,7 +320,7 @@ ParameterizedTestParameters(random_graphs, host)
     return cr_make_param_array(graph_case, cases, sizeof cases / sizeof cases[0]);
 }
 
-ParameterizedTest(graph_case *c, random_graphs, host, .timeout = 300)
+ParameterizedTest(graph_case *c, random_graphs, host)
 {
     pipe_engine *e = runtime_engine(c->profile);
     uint64_t plans;

@@ -22,7 +22,7 @@ static void teardown(void)
     folder_drop(&folder);
 }
 
-TestSuite(bench, .init = setup, .fini = teardown, .timeout = 300);
+TestSuite(bench, .init = setup, .fini = teardown);
 
 static const struct {
     const char *why, *line, *err;

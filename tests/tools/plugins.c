@@ -20,7 +20,7 @@ static void stop(void)
     folder_drop(&cache);
 }
 
-TestSuite(tools_plugins, .init = start, .fini = stop, .timeout = 300);
+TestSuite(tools_plugins, .init = start, .fini = stop);
 
 static command run(const char *line)
 {

@@ -41,7 +41,7 @@ static void teardown(void)
     folder_drop(&folder);
 }
 
-TestSuite(tools, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(tools, .init = setup, .fini = teardown);
 
 static void shell(const char *line)
 {
@@ -150,7 +150,7 @@ static void expect_parts(const char *why, const char *stream, const char *got, c
     }
 }
 
-Test(tools, statuses_and_streams, .timeout = 300)
+Test(tools, statuses_and_streams)
 {
     for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
         command c = command_run(folder, cache, cases[k].line);

@@ -38,7 +38,7 @@ static void teardown(void)
     folder_drop(&folder);
 }
 
-TestSuite(trace, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(trace, .init = setup, .fini = teardown);
 
 static json_t *trace_of(const char *line)
 {
