@@ -29,7 +29,9 @@ PIPE_INTERNAL void pipei_map_close(pipei_map *m);       /* also for PIPE_CLEANUP
 
 /* ---- atomic writing ----
  * Bytes go to a temporary file beside `path`; commit flushes it to the disk,
- * renames it and flushes the folder.  Without a commit nothing is left behind.
+ * renames it and flushes the folder.  Inside a folder NAME.partial nothing is flushed:
+ * who completes the folder does it for all that is in it (pipei_sync_tree(), then
+ * pipei_rename()).  Without a commit nothing is left behind.
  * Errors stick: the first one is reported by commit. */
 typedef struct pipei_writer pipei_writer;
 PIPE_INTERNAL pipe_status pipei_writer_open(const char *path, pipei_writer **out, pipe_error *err);
