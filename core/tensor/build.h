@@ -254,6 +254,9 @@ bool pipei_names_have(const names *l, const char *start, size_t n);
 void pipei_source_names(const char *s, names *macros, names *defined);
 /* false: the source has no such kernel, or uses PIPE_EPILOGUE outside of kernels. */
 bool pipei_source_add_parameters(const char *s, const char *kernel, const char *extra, pipe_text *out);
+/* Copies the source, each kernel's body in a function that the kernel calls; kernels whose
+ * work-items share memory stay as they are.  false: all do. */
+PIPE_INTERNAL bool pipei_source_outline(const char *s, pipe_text *out);
 
 /* codegen.c */
 pipe_status pipei_generate(build *b, step *s, pipe_error *err);

@@ -87,14 +87,16 @@ static void grow(kernel_cache *k)
 
 /* ---- programs ---- */
 
-static void add_part(pipe_text *text, kernel_cache *cache, known *k)
+static void add_part(pipe_text *text, kernel_cache *cache, known *k, bool cpu)
 {
     names macros = {.a = cache->memory}, defined = {.a = cache->memory};
+    PIPE_CLEANUP(pipe_text_free) pipe_text outlined = {0};
+    const char *body = cpu && pipei_source_outline(k->source, &outlined) ? outlined.data : k->source;
 
-    pipei_source_names(k->source, &macros, &defined);
+    pipei_source_names(body, &macros, &defined);
     for (size_t j = 0; j < defined.n; j++)
         pipe_text_addf(text, "#define %s %s_%016" PRIx64 "\n", defined.list[j], defined.list[j], k->hash);
-    pipe_text_add(text, k->source);
+    pipe_text_add(text, body);
     pipe_text_add(text, "\n");
     for (size_t j = 0; j < macros.n; j++)
         pipe_text_addf(text, "#undef %s\n", macros.list[j]);
@@ -120,10 +122,11 @@ static pipe_status build_parts(build *b, known **parts, size_t n, pipe_error *er
     if (n == 0)
         return PIPE_OK;
     pipe_text_add(&text, pipei_kernel_prefix);
-    if (pipei_device_profile(b->e->device)->cpu)
+    const bool cpu = pipei_device_profile(b->e->device)->cpu;
+    if (cpu)
         pipe_text_add(&text, cpu_prefix);
     for (size_t k = 0; k < n; k++)
-        add_part(&text, b->e->kernels, parts[k]);
+        add_part(&text, b->e->kernels, parts[k], cpu);
     PIPE_TRY(pipei_program_get(b->e->device, text.data, &program, err));
     for (size_t k = 0; k < n; k++)
         parts[k]->program = program;

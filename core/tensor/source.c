@@ -1,4 +1,5 @@
-/* OpenCL C as text: which names a source defines, and parameters added to its kernels.
+/* OpenCL C as text: which names a source defines, parameters added to its kernels,
+ * bodies of kernels put into functions.
  *
  * A scanner, not a parser: comments, strings, directives, words, brackets. */
 #include "core/tensor/build.h"
@@ -117,16 +118,18 @@ static bool word_is(const char *start, size_t n, const char *word)
 }
 
 /* Past the bracket that matches the one at s. */
-static const char *past_parens(const char *s)
+static const char *past_brackets(const char *s, char open, char close)
 {
     int depth = 0;
     for (s = skip_blank(s); *s; s = skip_blank(s + 1)) {
-        depth += (*s == '(') - (*s == ')');
+        depth += (*s == open) - (*s == close);
         if (depth == 0)
             return s + 1;
     }
     return s;
 }
+
+static const char *past_parens(const char *s) { return past_brackets(s, '(', ')'); }
 
 /* The macro behind every store may stand in kernels only: their parameters are what
  * it needs.  Copies the source with `extra` at the end of all kernels' parameters. */
@@ -173,4 +176,203 @@ bool pipei_source_add_parameters(const char *s, const char *kernel, const char *
     pipe_text_add(out, copied);
     pipe_arena_free(macros.a);
     return found;
+}
+
+/* ---- bodies of kernels as functions ---- */
+
+/* What a kernel may ask about its place in the grid: given to the body's function. */
+static const char *const places[] = {"get_global_id", "get_group_id", "get_global_size", "get_num_groups"};
+enum { PLACES = sizeof places / sizeof places[0], DIMS = 3 };
+
+static bool is_place(const char *start, size_t n)
+{
+    for (size_t k = 0; k < PLACES; k++)
+        if (word_is(start, n, places[k]))
+            return true;
+    return false;
+}
+
+/* Words of kernels whose work-items know of each other: these keep their bodies. */
+static bool is_shared(const char *start, size_t n)
+{
+    static const char *const words[] = {"local", "__local", "barrier"}, *const starts[] = {
+        "get_", "work_group_", "async_work_group_", "wait_group_"};
+    for (size_t k = 0; k < sizeof words / sizeof words[0]; k++)
+        if (word_is(start, n, words[k]))
+            return true;
+    for (size_t k = 0; k < sizeof starts / sizeof starts[0]; k++)
+        if (n > strlen(starts[k]) && strncmp(start, starts[k], strlen(starts[k])) == 0)
+            return !is_place(start, n);
+    return false;
+}
+
+/* Whether s stands behind a place, as in get_group_id(0). */
+static bool is_literal_dim(const char *s)
+{
+    s = skip_blank(s);
+    if (*s != '(')
+        return false;
+    s = skip_blank(s + 1);
+    return *s >= '0' && *s < '0' + DIMS && *skip_blank(s + 1) == ')';
+}
+
+/* Copies one parameter list's names, as arguments: false where one has none that is seen. */
+static bool add_arguments(pipe_text *out, const char *s, const char *end)
+{
+    while (s < end) {
+        const char *word = NULL, *at = s;
+        size_t n = 0;
+        bool buffer = false;
+        int depth = 0, words = 0;               /* a macro of several parameters is one word */
+        for (at = skip_blank(at); at < end && !(depth == 0 && *at == ','); at = skip_blank(at)) {
+            if (is_word(*at)) {
+                word = at;
+                while (is_word(*at))
+                    at++;
+                n = (size_t)(at - word);
+                buffer |= word_is(word, n, "PIPE_BUF");
+                words += depth == 0;
+                continue;
+            }
+            if (*at == '[')
+                return false;
+            depth += (*at == '(') - (*at == ')');
+            at++;
+        }
+        if (!buffer && words < 2)
+            return false;
+        if (buffer) {
+            pipe_text_add_bytes(out, word, n);
+            pipe_text_add(out, "_base, ");
+        }
+        pipe_text_add_bytes(out, word, n);
+        pipe_text_add(out, buffer ? "_offset, " : ", ");
+        s = at + 1;
+    }
+    return true;
+}
+
+/* A kernel: `start` is where its declaration begins, `name` its name; false where it must stay as it is. */
+static bool add_outlined(pipe_text *out, const char *start, const char *name, size_t n, const char **end)
+{
+    const char *parens = skip_blank(name + n), *past = past_parens(parens), *body = skip_blank(past);
+    if (*parens != '(' || *body != '{')
+        return false;
+    *end = past_brackets(body, '{', '}');
+    for (const char *s = body; s < *end; s = skip_blank(s)) {
+        const char *word = s;
+        while (is_word(*s))
+            s++;
+        if (is_shared(word, (size_t)(s - word)))
+            return false;
+        s += s == word;
+    }
+    PIPE_CLEANUP(pipe_text_free) pipe_text arguments = {0};
+    if (!add_arguments(&arguments, parens + 1, past - 1))
+        return false;
+    for (size_t k = 0; k < PLACES; k++)
+        pipe_text_addf(out, "#define %s(d) pipe_%s_##d\n", places[k], places[k]);
+    pipe_text_add(out, "static __attribute__((noinline)) void pipe_body_of_");
+    pipe_text_add_bytes(out, name, (size_t)(past - 1 - name));
+    for (size_t k = 0; k < PLACES * DIMS; k++)
+        pipe_text_addf(out, ", const size_t pipe_%s_%zu", places[k / DIMS], k % DIMS);
+    pipe_text_add(out, ")\n");
+    pipe_text_add_bytes(out, body, (size_t)(*end - body));
+    pipe_text_add(out, "\n");
+    for (size_t k = 0; k < PLACES; k++)
+        pipe_text_addf(out, "#undef %s\n", places[k]);
+    pipe_text_add_bytes(out, start, (size_t)(past - start));
+    pipe_text_add(out, "\n{\n    pipe_body_of_");
+    pipe_text_add_bytes(out, name, n);
+    pipe_text_add(out, "(");
+    pipe_text_add(out, arguments.data);
+    for (size_t k = 0; k < PLACES * DIMS; k++)
+        pipe_text_addf(out, "%s(%zu)%s", places[k / DIMS], k % DIMS, k + 1 < PLACES * DIMS ? ", " : ");\n}\n");
+    return true;
+}
+
+/* Places are asked for in kernels (and macros) alone and by number; macros share nothing. */
+static bool can_outline(const char *s)
+{
+    names macros = {.a = pipe_arena_new()};
+    const char *directive_end = s, *kernel_end = s;
+    bool fit = true, in_kernel = false;
+
+    for (s = skip_blank(s); *s && fit; s = skip_blank(s)) {
+        const char *word = s;
+        while (is_word(*s))
+            s++;
+        const size_t n = (size_t)(s - word);
+        const bool in_directive = word < directive_end;
+        if (n == 0) {
+            if (*s == '#')
+                directive_end = directive(s, &macros);
+            if (*s == '{' && in_kernel && s >= directive_end) {
+                kernel_end = past_brackets(s, '{', '}');
+                in_kernel = false;
+            }
+            s++;
+            continue;
+        }
+        if (!in_directive && (word_is(word, n, "kernel") || word_is(word, n, "__kernel")))
+            in_kernel = true;
+        if (is_place(word, n))
+            fit = is_literal_dim(s) && (in_directive || word < kernel_end);
+        if (in_directive && is_shared(word, n))
+            fit = false;
+    }
+    pipe_arena_free(macros.a);
+    return fit;
+}
+
+/* PoCL makes three functions of a kernel and compiles the body in each: as a function of
+ * its own, called by all three, it is compiled once. */
+bool pipei_source_outline(const char *s, pipe_text *out)
+{
+    const char *copied = s, *declaration = NULL;
+    names macros = {.a = pipe_arena_new()};
+    int braces = 0;
+    bool any = false, kernel = false;
+    const bool fit = can_outline(s);
+
+    for (s = skip_blank(s); fit && *s; s = skip_blank(s)) {
+        if (*s == '#') {
+            s = directive(s, &macros);
+            continue;
+        }
+        const char *word = s;
+        if (!declaration)
+            declaration = s;
+        while (is_word(*s))
+            s++;
+        const size_t n = (size_t)(s - word);
+        if (n == 0) {
+            braces += (*s == '{') - (*s == '}');
+            if (!braces && (*s == '}' || *s == ';')) {
+                declaration = NULL;
+                kernel = false;
+            }
+            s++;
+        } else if (!braces && (word_is(word, n, "kernel") || word_is(word, n, "__kernel"))) {
+            kernel = true;
+        } else if (!braces && word_is(word, n, "__attribute__")) {
+            s = past_parens(s);
+        } else if (!braces && kernel && *skip_blank(s) == '(') {
+            PIPE_CLEANUP(pipe_text_free) pipe_text outlined = {0};
+            const char *end;
+            if (add_outlined(&outlined, declaration, word, n, &end)) {
+                pipe_text_add_bytes(out, copied, (size_t)(declaration - copied));
+                pipe_text_add(out, outlined.data);
+                copied = s = end;
+                declaration = NULL;
+                any = true;
+            } else {
+                s = past_parens(s);
+            }
+            kernel = false;
+        }
+    }
+    pipe_text_add(out, copied);
+    pipe_arena_free(macros.a);
+    return any;
 }
