@@ -32,6 +32,7 @@ static void setup(void)
     folder = folder_make();
     cache = pipe_format("%s/cache", folder);
     put("q.yaml", pipeline);
+    put("t.csv", "who,n,error\na,1,0.5\na,2,0.25\nb,1,0.4\nb,2,\n");
     put("wrong.yaml", "nodes:\n  s: {plugin: sampler.ddim, steps: 0}\n  t: {plugin: sampler.hoin}\n");
 }
 
@@ -119,6 +120,16 @@ static const struct {
 
     {"dot", "$PIPE graph q.yaml", 0, "digraph \"small\"|denoiser.mlp|->", ""},
     {"dot of a wrong pipeline", "$PIPE graph wrong.yaml", 2, "", "below the minimum"},
+    {"curves", "$PIPE plot t.csv -x n -y error --by=who --log-y && head -c 40 plot.svg", 0, "<", ""},
+    {"one curve", "$PIPE plot t.csv -y error --by=who --only=b -o b.png && test -s b.png", 0, "", ""},
+    {"curves of no table", "$PIPE plot none.csv -y error -o n.svg", 3, "", "none.csv"},
+    {"no column to draw", "$PIPE plot t.csv -x n", 2, "", "--y=COLUMN is missing"},
+    {"an unknown column", "$PIPE plot t.csv -y eror -o n.svg", 3, "", "no column eror; did you mean error"},
+    {"a column of words", "$PIPE plot t.csv -y who -o n.svg", 3, "", "who"},
+    {"a curve that is not there", "$PIPE plot t.csv -y error --by=who --only=c -o n.svg", 3, "", "no row has c in column who"},
+    {"a curve of no column", "$PIPE plot t.csv -y error --only=c", 2, "", "--only needs --by"},
+    {"a picture of another kind", "$PIPE plot t.csv -y error -o t.gif", 3, "", "t.gif"},
+    {"not over a picture", "touch t.svg; $PIPE plot t.csv -y error -o t.svg", 2, "", "t.svg exists: --overwrite"},
     {"to a file", "$PIPE graph q.yaml -o q.dot && cat q.dot", 0, "digraph", ""},
     {"not over a file", "touch q.dot; $PIPE graph q.yaml -o q.dot", 2, "",
      "q.dot exists: --overwrite replaces it"},
