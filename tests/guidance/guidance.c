@@ -207,6 +207,106 @@ Test(guidance, agrees_with_diffusers)
     pipe_safetensors_close(f);
 }
 
+/* ---- the pyramid ---- */
+enum { TALL = 8, WIDE = 12, PICTURE = TALL * WIDE * 3 };
+static float pictures[2][N * PICTURE]; /* [unconditional, conditional] */
+
+static pipe_status pictures_describe(void *self, pipe_denoiser_info *info, pipe_error *err)
+{
+    PIPE_TRY(fixed_describe(self, info, err));
+    info->sample = PIPE_SHAPE(TALL, WIDE, 3);
+    return PIPE_OK;
+}
+
+static pipe_tensor *pictures_predict(void *self, pipe_model *m, pipe_tensor *x, const pipe_level *l,
+                                     const pipe_condition *c)
+{
+    (void)self;
+    (void)m;
+    (void)l;
+    return pipe_from_f32(pipe_tensor_engine(x), *pipe_tensor_shape(x), pictures[pipe_condition_given(c)]);
+}
+
+/* What fdg with these parameters makes of the pictures. */
+static void decouple(const char *const *params, float *out)
+{
+    static const int32_t label[N] = {0, 1};
+    const pipei_named_object on[] = {{"schedule", schedule()}};
+    pipe_plugin *p = test_hold(pipe_alloc(sizeof *p));
+    pipe_engine *e = test_engine();
+    pipe_object *d = NULL;
+    pipe_error err = PIPE_ERROR_INIT;
+
+    memcpy(p, &fixed, sizeof *p);
+    p->denoiser.describe = pictures_describe;
+    p->denoiser.predict = pictures_predict;
+    OK(pipei_object_create(p, "model", NULL, on, 1, test_context("model", 1), &d, &err));
+    const pipei_named_object of[] = {{"denoiser", test_hold(d)}, {NULL, NULL}};
+    const pipe_level l = pipe_level_uniform(schedule(), e, N, 0.5);
+    const pipe_condition c = {.size = sizeof c, .labels = pipe_from_i32(e, PIPE_SHAPE(N), label)};
+    OK(pipe_read_f32(pipe_denoise(test_object("guidance", "guidance.fdg", params, of),
+                                  pipe_zeros(e, PIPE_SHAPE(N, TALL, WIDE, 3)), &l, &c),
+                     out, N * PICTURE, &err));
+}
+
+Test(guidance, decouples_frequencies_as_diffusers)
+{
+    static const struct {
+        const char *golden, *params[7];
+    } rows[] = {
+        {"fdg", {"space", "own"}},
+        {"fdg.levels", {"scales", "[6, 1.5, 2]", "space", "own"}},
+        {"fdg.parallel", {"scales", "[6, 2]", "parallel", "[0.25, 1.5]", "space", "own"}},
+    };
+    pipe_safetensors *f = open_golden();
+    static float want[N * PICTURE], got[N * PICTURE];
+    pipe_error err = PIPE_ERROR_INIT;
+
+    OK(pipe_array_f32(pipe_safetensors_find(f, "fdg.conditional"), 0, N * PICTURE, pictures[1], &err));
+    OK(pipe_array_f32(pipe_safetensors_find(f, "fdg.unconditional"), 0, N * PICTURE, pictures[0], &err));
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        OK(pipe_array_f32(pipe_safetensors_find(f, rows[k].golden), 0, N * PICTURE, want, &err));
+        decouple(rows[k].params, got);
+        cr_expect_lt(gaussian_difference(got, want, N * PICTURE), 2e-5, "%s: %g", rows[k].golden,
+                     gaussian_difference(got, want, N * PICTURE));
+    }
+    pipe_safetensors_close(f);
+}
+
+/* One scale for all levels is classifier-free guidance, for sides of 4 x 5 pixels too: a pyramid loses nothing. */
+Test(guidance, decoupled_frequencies_of_one_scale_are_one)
+{
+    static float got[STEPS * N * EACH], cfg[STEPS * N * EACH];
+
+    fill_table();
+    ask(guide("guidance.cfg", (const char *const[]){"scale", "3", NULL}, NULL, NULL), true, cfg);
+    ask(guide("guidance.fdg", (const char *const[]){"scales", "[3, 3]", "space", "own", NULL}, NULL, NULL), true,
+        got);
+    cr_expect_lt(gaussian_difference(got, cfg, STEPS * N * EACH), 2e-6);
+}
+
+Test(guidance, frequencies_are_those_of_pictures_large_enough)
+{
+    static const struct {
+        const char *params[5], *message;
+    } rows[] = {
+        {{"scales", "[]"}, "0 `scales`"},
+        {{"scales", "[2, 3]", "parallel", "[1]"}, "1 numbers `parallel` for 2 `scales`"},
+        {{"scales", "[2, 3, 4]"}, "4 x 5, are too small for 3 levels"},
+    };
+
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        const pipei_named_object of[] = {{"denoiser", model(fixed_predict)}, {NULL, NULL}};
+        pipe_denoiser_info info;
+        pipe_object *d = NULL;
+        pipe_error err = PIPE_ERROR_INIT;
+        pipe_status status = test_object_try("guidance", "guidance.fdg", rows[k].params, of, &d, &err);
+        if (status == PIPE_OK)
+            status = pipe_denoiser_describe(d, &info, &err);
+        check_failure(status, k == 2 ? PIPE_ESHAPE : PIPE_EINVAL, &err, rows[k].message, rows[k].message);
+    }
+}
+
 /* ---- formulas, in double ---- */
 static double dot(const float *a, const float *b)
 {
@@ -324,6 +424,8 @@ static const neutral_case neutral_cases[] = {
      NULL,
      "cfg"},
     {"guidance.apg", {"cfg_steps", "100", "cfg_scale", "3", "space", "own"}, NULL, "cfg"},
+    {"guidance.fdg", {"scales", "[1, 1]", "space", "own"}, NULL, "conditional"},
+    {"guidance.fdg", {"scales", "[3]", "space", "own"}, NULL, "cfg"},
     {"guidance.rescale", {"share", "0"}, "conditional", "conditional"},
     {"guidance.interval", {"low", "3", "high", "2"}, "outside", "unconditional"}, /* empty */
     {"guidance.interval", {NULL}, "outside", "conditional"}, /* all */

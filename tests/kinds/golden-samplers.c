@@ -150,7 +150,7 @@ static pipe_object *denoiser(const json_t *mixture, pipe_object *schedule, const
 }
 
 /* The sampler, on the scheduler's own points unless it names a grid. */
-static pipe_object *sampler(const json_t *o, pipe_object *schedule, const json_t *ratios)
+static pipe_object *sampler(const json_t *o, pipe_object *schedule, const json_t *ratios, bool inverse)
 {
     const char *params[PARAMS_MAX];
     size_t n = parameters(o, params), points = json_array_size(ratios);
@@ -164,7 +164,7 @@ static pipe_object *sampler(const json_t *o, pipe_object *schedule, const json_t
     } else {
         for (size_t i = 0; i < points; i++)
             pipe_text_addf(&times, "%s%.17g", i ? ", " : "[",
-                           pipe_schedule_time_of(schedule, -log(number(json_array_get(ratios, i)))));
+                           pipe_schedule_time_of(schedule, -log(number(json_array_get(ratios, inverse ? points - 1 - i : i)))));
         pipe_text_add(&times, "]");
         params[n++] = "grid";
         params[n++] = "custom";
@@ -244,6 +244,7 @@ static pipe_status observe(void *arg, const pipe_sampling *s, pipe_error *err)
 static void check_grid(const json_t *c, pipe_object *sampler, pipe_object *schedule)
 {
     const json_t *ratios = member(c, "ratios"), *timesteps = json_object_get(c, "timesteps");
+    const bool inverse = json_object_get(c, "inverse") != NULL;
     const char *name = string(c, "configuration");
     PIPE_CLEANUP(pipe_free_ptr) double *t = NULL;
     pipe_error err = PIPE_ERROR_INIT;
@@ -254,12 +255,12 @@ static void check_grid(const json_t *c, pipe_object *sampler, pipe_object *sched
     OK(pipe_schedule_describe(schedule, &info, &err));
     cr_assert_eq(steps + 1, json_array_size(ratios), "%s: %zu steps", name, steps);
     for (size_t i = 0; i <= steps; i++) {
-        const pipe_schedule_point p = pipe_schedule_at(schedule, t[i]);
+        const pipe_schedule_point p = pipe_schedule_at(schedule, t[inverse ? steps - i : i]);
         const double want = number(json_array_get(ratios, i)), got = p.sigma / p.alpha;
         /* 2e-15: what the rounding of t leaves of a ratio that is infinite */
         cr_expect(isinf(want) ? p.alpha <= 2e-15 : fabs(got - want) <= TOLERANCE * want,
                   "%s: sigma / alpha of point %zu is %.9g, not %.9g", name, i, got, want);
-        if (timesteps && i < steps && info.discrete > 0) {
+        if (timesteps && i < steps && info.discrete > 0 && !inverse) {
             const double step = number(json_array_get(timesteps, i)),
                          ours = t[i] * (double)info.discrete - 1.0;
             cr_expect(fabs(ours - step) <= 0.5 + 1e-3, "%s: point %zu is at timestep %.9g, not %.9g", name, i,
@@ -273,7 +274,8 @@ static double check(const json_t *file, const json_t *c)
     const json_t *first = member(c, "start");
     pipe_object *schedule = object("schedule", member(c, "schedule"));
     pipe_object *d = denoiser(member(file, "mixture"), schedule, string(c, "prediction"));
-    pipe_object *s = sampler(member(c, "sampler"), schedule, member(c, "ratios"));
+    const bool inverse = json_object_get(c, "inverse") != NULL;
+    pipe_object *s = sampler(member(c, "sampler"), schedule, member(c, "ratios"), inverse);
     expected e = {.name = string(c, "configuration"),
                   .x = member(c, "x"),
                   .noise = json_object_get(c, "noise"),
@@ -286,7 +288,10 @@ static double check(const json_t *file, const json_t *c)
     e.shape = PIPE_SHAPE((int64_t)json_array_size(first), (int64_t)json_array_size(json_array_get(first, 0)));
     check_grid(c, s, schedule);
     OK(pipe_sampler_grid(s, schedule, &t, &steps, &err));
-    pipe_keep(&x, upload(first, e.shape, e.per_alpha ? pipe_schedule_at(schedule, t[0]).alpha : 1.0));
+    if (inverse) /* begins with clean data */
+        pipe_keep(&image, upload(first, e.shape, 1.0 / pipe_schedule_at(schedule, t[steps]).alpha));
+    else
+        pipe_keep(&x, upload(first, e.shape, e.per_alpha ? pipe_schedule_at(schedule, t[0]).alpha : 1.0));
     if (json_object_get(c, "mask")) {
         pipe_keep(&image, upload(member(c, "image"), e.shape, 1.0));
         pipe_keep(&mask, upload(member(c, "mask"), e.shape, 1.0));
@@ -294,7 +299,8 @@ static double check(const json_t *file, const json_t *c)
     OK(pipe_sample(&(pipe_sample_request){.size = sizeof(pipe_sample_request),
                                           .sampler = s,
                                           .denoiser = d,
-                                          .n = pipe_dim(x, 0),
+                                          .n = e.shape.dim[0],
+                                          .upward = inverse,
                                           .start = x,
                                           .image = image,
                                           .mask = mask,

@@ -2,8 +2,10 @@
 
     python tests/data/golden/guiders.py tests/data/golden/guiders.safetensors
 
-made the file beside this one, with diffusers 0.42.1.  Arrays are [step, sample, height,
-width, channels]; tests/guidance/guidance.c names the parameters that must reproduce each.
+made the file beside this one, with diffusers 0.42.1 and, for fdg, kornia 0.9.0.  Arrays are
+[step, sample, height, width, channels]; tests/guidance/guidance.c names the parameters that
+must reproduce each.  Those of fdg are of one step and of pictures whose sides can be halved:
+others its class pads, and returns larger than they were; and for a scale of 1 it takes the level above.
 """
 import sys
 
@@ -14,6 +16,7 @@ from diffusers.guiders import (
     AutoGuidance,
     ClassifierFreeGuidance,
     ClassifierFreeZeroStarGuidance,
+    FrequencyDecoupledGuidance,
     MagnitudeAwareGuidance,
     TangentialClassifierFreeGuidance,
 )
@@ -65,4 +68,14 @@ for name, guider in guiders.items():
             c, u = c.flatten(2), u.flatten(2)
         out.append(guider.forward(c, u).pred.reshape(SHAPE))
     arrays[name] = torch.stack(out)
+pyramids = {
+    "fdg": FrequencyDecoupledGuidance(guidance_scales=[10.0, 5.0]),
+    "fdg.levels": FrequencyDecoupledGuidance(guidance_scales=[6.0, 1.5, 2.0]),
+    "fdg.parallel": FrequencyDecoupledGuidance(guidance_scales=[6.0, 2.0], parallel_weights=[0.25, 1.5]),
+}
+arrays["fdg.conditional"] = torch.randn((1, 2, 3, 8, 12), generator=generator)
+arrays["fdg.unconditional"] = 0.7 * arrays["fdg.conditional"] + 0.5 * torch.randn((1, 2, 3, 8, 12), generator=generator)
+for name, guider in pyramids.items():
+    guider.set_state(0, 1, torch.tensor([0]))
+    arrays[name] = guider.forward(arrays["fdg.conditional"][0], arrays["fdg.unconditional"][0]).pred[None]
 save_file({k: v.permute(0, 1, 3, 4, 2).contiguous() for k, v in arrays.items()}, sys.argv[1])

@@ -15,6 +15,7 @@ A file holds for each configuration
     timesteps           that the scheduler hands to the model (not in every file)
     start               the state at the first point; 2 samples of 2 numbers
     noise               [step][draw], or [step]{draw}: what the scheduler drew
+    inverse             true: from data to noise, the points rise
     image, mask         of an inpainting: the known samples, and 1 where they are
     x                   [step]: the state after each step
 """
@@ -25,7 +26,7 @@ import math
 import pathlib
 import sys
 
-import diffusers
+import diffusers.schedulers
 import numpy
 import torch
 
@@ -138,7 +139,8 @@ LEVELS = {
 
 
 def configuration(options, sampler, schedule, prediction="eps", level="vp", steps=STEPS, step_options=None,
-                  timesteps=True, set_options=None, sigma_data=0.5, prepare=None, whole=None, known=None):
+                  timesteps=True, set_options=None, sigma_data=0.5, prepare=None, whole=None, known=None,
+                  inverse=False):
     """One configuration.
 
     options       of the scheduler's constructor
@@ -152,6 +154,7 @@ def configuration(options, sampler, schedule, prediction="eps", level="vp", step
     prepare       called with the scheduler and the source of noise after set_timesteps()
     whole         of a scheduler that is called several times for a step: tells from
                   (scheduler, call) whether a call ended one
+    inverse       of a scheduler from data to noise
     known         {"image": ..., "mask": ...} of an inpainting
     """
     return {k: v for k, v in locals().items()}
@@ -251,6 +254,7 @@ def run(cls, c):
         "timesteps": listed(timesteps),
         "start": listed(start),
         **listed(c["known"] or {}),
+        **({"inverse": True} if c["inverse"] else {}),
         "noise": listed(noise.steps[: len(states)]),
         "x": listed(states),
     }
@@ -262,7 +266,7 @@ def run(cls, c):
 
 
 def write(name):
-    cls = getattr(diffusers, name)
+    cls = getattr(diffusers.schedulers, name)
     configurations = [run(cls, c) for c in SCHEDULERS[name]()]
     assert len(configurations) >= 3, name
     text = ",\n".join(

@@ -39,6 +39,37 @@ def dpmsolver_multistep():
                         {**noise, **final, "eta": 1.0, "weights": "exact"}, LINEAR)
 
 
+@scheduler("DPMSolverMultistepInverseScheduler")
+def dpmsolver_multistep_inverse():
+    two, three = {"plugin": "sampler.dpmpp-2m"}, {"plugin": "sampler.dpmpp-3m", "compat": "released",
+                                                  "weights": "midpoint"}
+    yield configuration({}, two, LINEAR, inverse=True)
+    yield configuration({"timestep_spacing": "leading", "steps_offset": 1, "prediction_type": "v_prediction",
+                         "solver_type": "heun"}, {**two, "weights": "exact"}, LINEAR, "v", inverse=True)
+    yield configuration({"solver_order": 3}, three, LINEAR, inverse=True)
+
+
+@scheduler("CogVideoXDPMScheduler")
+def cogvideox_dpm():
+    def prepare(s, noise):
+        """It is handed what its pipeline keeps; of two draws of a step it uses the last."""
+        step, kept = s.step, {"x0": None, "t": None}
+
+        def with_memory(out, t, x, **options):
+            x, kept["x0"] = step(out, kept["x0"], int(t), kept["t"], x, **options)
+            kept["t"] = int(t)
+            del noise.steps[-1][:-1]
+            return [x]
+
+        s.step = with_memory
+
+    plain = {"clip_sample": False, "beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02,
+             "timestep_spacing": "leading", "snr_shift_scale": 1.0}
+    for kind, prediction in ("epsilon", "eps"), ("v_prediction", "v"), ("sample", "x0"):
+        yield configuration({**plain, "prediction_type": kind}, {"plugin": "sampler.dpmpp-2m-sde"}, LINEAR, prediction,
+                            level="index", timesteps=False, prepare=prepare)
+
+
 @scheduler("EDMDPMSolverMultistepScheduler")
 def edm_dpmsolver_multistep():
     final = {"lower_order_final": False}

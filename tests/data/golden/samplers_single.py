@@ -38,6 +38,17 @@ def level_continuous_cosine(s, call, timestep):
     return math.sqrt(bar), math.sqrt(1 - bar)
 
 
+def level_before(s, call, timestep):
+    """DDIMInverse: a step ends at its timestep."""
+    before = int(timestep) - s.config.num_train_timesteps // s.num_inference_steps
+    bar = float(s.alphas_cumprod[before] if before >= 0 else s.initial_alpha_cumprod)
+    return math.sqrt(bar), math.sqrt(1 - bar)
+
+
+def level_decoder(s, call, timestep):
+    return float(s.sqrt_alphas_cumprod[int(timestep)]), float(s.sqrt_one_minus_alphas_cumprod[int(timestep)])
+
+
 def first_index(s):
     return ratio(level_index(s, 0, 0))
 
@@ -50,6 +61,8 @@ samplers_engine.LEVELS.update({
     "wuerstchen": (level_continuous_cosine, lambda s: ratio(level_continuous_cosine(s, 0, s.end)), "x"),
     "to first index": (level_index, first_index, "x"),
     "to zero": (level_index, lambda s: 0.0, "x"),
+    "before": (level_before, lambda s: ratio(level_index(s, 0, s.timesteps[-1])), "x"),
+    "decoder": (level_decoder, lambda s: 0.0, "x"),
     "consistency": (level_ve, lambda s: 0.0, "x/alpha"),
 })
 
@@ -76,6 +89,26 @@ def ddim():
                             level="index", steps=7)
 
 
+@scheduler("DDIMParallelScheduler")
+def ddim_parallel():
+    for eta, kind, prediction in (0.0, "epsilon", "eps"), (1.0, "v_prediction", "v"), (0.5, "sample", "x0"):
+        yield configuration({"clip_sample": False, "prediction_type": kind}, {"plugin": "sampler.ddim", "eta": eta},
+                            LINEAR, prediction, level="index", step_options={"eta": eta})
+
+
+@scheduler("DDIMInverseScheduler")
+def ddim_inverse():
+    def without_first(s, *_):
+        s.timesteps = s.timesteps[1:]  # from training step 0 to itself
+
+    plain, sampler = {"clip_sample": False, "set_alpha_to_one": False}, {"plugin": "sampler.ddim"}
+    yield configuration(plain, sampler, LINEAR, level="before", timesteps=False, prepare=without_first, inverse=True)
+    yield configuration({**plain, "timestep_spacing": "trailing", "prediction_type": "v_prediction"}, sampler, LINEAR,
+                        "v", level="before", timesteps=False, inverse=True)
+    yield configuration({**plain, "steps_offset": 1, "prediction_type": "sample"}, sampler, LINEAR, "x0",
+                        level="before", timesteps=False, inverse=True)
+
+
 @scheduler("DDPMScheduler")
 def ddpm():
     plain = {"clip_sample": False}
@@ -84,6 +117,11 @@ def ddpm():
                         {"plugin": "sampler.ddpm", "variance": "large"}, LINEAR, level="index")
     yield configuration({**plain, **COSINE_OPTIONS, "prediction_type": "v_prediction",
                          "timestep_spacing": "trailing"}, {"plugin": "sampler.ddpm"}, COSINE, "v", level="index")
+
+
+@scheduler("DDPMParallelScheduler")
+def ddpm_parallel():
+    yield from ddpm()
 
 
 @scheduler("HeunDiscreteScheduler")
@@ -201,6 +239,23 @@ def flow_match_euler():
                         "flow", level="flow", timesteps=False)
 
 
+@scheduler("FlowMapEulerDiscreteScheduler")
+def flow_map_euler():
+    for shift in 1.0, 3.0, 0.5:
+        yield configuration({"shift": shift}, EULER, FLOW, "flow", level="flow", timesteps=False)
+
+
+@scheduler("MiniMaxH3Scheduler")
+def minimax_h3():
+    def prepare(s, *_):
+        """The scheduler takes the velocity towards the data."""
+        step = s.step
+        s.step = lambda v, t, x, **options: step(-v, t, x, **options)
+
+    for shift in 1.0, 3.0, 12.0:
+        yield configuration({"shift": shift}, EULER, FLOW, "flow", level="flow", timesteps=False, prepare=prepare)
+
+
 @scheduler("FlowMatchHeunDiscreteScheduler")
 def flow_match_heun():
     sampler = {"plugin": "sampler.heun", "variable": "time"}
@@ -286,6 +341,14 @@ def consistency():
                         level="consistency", timesteps=False, prepare=prepare, steps=4)
     yield configuration({**plain, "sigma_min": 0.01}, {**sampler, "epsilon": 0.01}, VE, "x0", level="consistency",
                         timesteps=False, prepare=prepare, steps=8)
+
+
+@scheduler("ConsistencyDecoderScheduler")
+def consistency_decoder():
+    for sigma_data in 0.5, 0.3, 1.0:
+        yield configuration({"sigma_data": sigma_data}, {"plugin": "sampler.consistency", "epsilon": 0.0},
+                            {**COSINE, "timesteps": 1024}, "edm", level="decoder", timesteps=False, steps=2,
+                            sigma_data=sigma_data)
 
 
 @scheduler("UnCLIPScheduler")
