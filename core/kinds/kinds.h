@@ -43,6 +43,8 @@ PIPE_INTERNAL pipe_key pipei_sampling_key(const pipe_sampling *s);
 /* Draw number `draw` of this step as the caller of pipe_sample() supplies it; poison where there is no such
  * draw; NULL: it has to be made. */
 PIPE_INTERNAL pipe_tensor *pipei_sampling_supplied(pipe_sampling *s, uint32_t draw);
+/* Within a step that takes long: PIPE_EINTERRUPTED if the caller asked to stop. */
+PIPE_INTERNAL pipe_status pipei_sampling_poll(pipe_sampling *s, pipe_error *err);
 PIPE_INTERNAL extern const pipe_param pipei_sampler_params[];
 PIPE_INTERNAL extern const char *const pipei_grid_names[];
 /* The sampler whose grid and options count: itself, or the one that it wraps.  Refuses options of a wrapper. */

@@ -1,6 +1,8 @@
 /* Sampling: the loop that all samplers share. */
 #include "core/kinds/kinds.h"
 
+#include <pipe/adaptive.h>
+
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -16,6 +18,7 @@ struct pipei_sampling {
     pipe_denoiser_info info;
     const pipei_sampler_common *common;
     uint64_t calls; /* of the denoiser */
+    double ends[4][3]; /* t, alpha, sigma, lambda of a grid that was reduced to its ends */
     pipe_tensor *first_bad; /* [n]: the step behind which a row was first not finite, from 1; 0: none */
 };
 
@@ -152,6 +155,43 @@ pipe_status pipe_predict_points(pipe_sampling *s, pipe_tensor *const *x, const d
     return PIPE_OK;
 }
 
+/* ---- a noise level per sample ---- */
+/* As question_of(). */
+static question question_of_rows(pipe_sampling *s, pipe_tensor *x, const double *t)
+{
+    struct pipei_sampling *in = s->internal;
+    const size_t n = (size_t)s->n;
+    question q = {.x = x, .asked = x, .here = pipe_level_of(s->schedule, s->engine, t, s->n)};
+    PIPE_CLEANUP(pipe_free_ptr) double *there = pipe_alloc_array(n, sizeof *there);
+    pipe_error err = PIPE_ERROR_INIT;
+    pipe_status status = PIPE_OK;
+
+    q.there = q.here;
+    if (in->own_schedule)
+        return q;
+    for (size_t k = 0; k < n && status == PIPE_OK; k++) { /* alpha = 0 is beyond any schedule's range */
+        const pipe_schedule_point p = pipe_schedule_at(s->schedule, t[k]);
+        status = pipei_denoiser_time_of_ratio(s->denoiser, in->info.schedule, p.sigma / p.alpha, &there[k], &err);
+    }
+    if (status != PIPE_OK) {
+        q.asked = pipe_poison(s->engine, status, "%s", err.message);
+        return q;
+    }
+    q.there = pipe_level_of(in->info.schedule, s->engine, there, s->n);
+    q.asked = pipe_mul(x, pipe_per_sample(pipe_div(q.there.alpha, q.here.alpha), x));
+    return q;
+}
+
+pipe_tensor *pipe_predict_rows(pipe_sampling *s, pipe_tensor *x, const double *t, pipe_prediction want)
+{
+    if (s->answer)
+        return pipe_poison(s->engine, PIPE_EINVAL,
+                           "a sampler with steps of its own cannot be inside one that takes many steps at once");
+    const question q = question_of_rows(s, x, t);
+    s->internal->calls++;
+    return answered(s, &q, pipe_denoise(s->denoiser, q.asked, &q.there, s->condition), want);
+}
+
 pipe_tensor *pipe_predict_x0(pipe_sampling *s, pipe_tensor *x)
 {
     return pipe_predict_at(s, x, s->t[s->i], PIPE_PREDICT_X0);
@@ -162,10 +202,10 @@ pipe_tensor *pipe_predict_eps(pipe_sampling *s, pipe_tensor *x)
     return pipe_predict_at(s, x, s->t[s->i], PIPE_PREDICT_EPS);
 }
 
-static pipe_tensor *from_caller(pipe_sampling *s, uint32_t draw)
+static pipe_tensor *from_caller(pipe_sampling *s, size_t step, uint32_t draw)
 {
     const pipe_sample_request *r = s->internal->request;
-    pipe_tensor *z = r->noise(r->noise_arg, s->i, draw);
+    pipe_tensor *z = r->noise(r->noise_arg, step, draw);
     char got[PIPE_SHAPE_TEXT], want[PIPE_SHAPE_TEXT];
 
     if (pipe_check(z, NULL) == PIPE_OK && !pipe_shape_equal(pipe_tensor_shape(z), pipe_tensor_shape(s->x)))
@@ -180,7 +220,7 @@ pipe_key pipei_sampling_key(const pipe_sampling *s)
     return s->internal->noise;
 }
 
-pipe_tensor *pipei_sampling_supplied(pipe_sampling *s, uint32_t draw)
+static pipe_tensor *supplied(pipe_sampling *s, size_t step, uint32_t draw)
 {
     if (draw >= DRAWS_PER_STEP)
         return pipe_poison(s->engine, PIPE_EINVAL, "draw %u of a step; at most %d", draw, DRAWS_PER_STEP);
@@ -189,18 +229,37 @@ pipe_tensor *pipei_sampling_supplied(pipe_sampling *s, uint32_t draw)
             s->engine, PIPE_EINVAL,
             "this sampler draws noise: an inversion needs a deterministic one (ddim with eta 0, "
             "euler without churn, ...)");
-    return s->internal->request->noise ? from_caller(s, draw) : NULL;
+    return s->internal->request->noise ? from_caller(s, step, draw) : NULL;
+}
+
+pipe_tensor *pipei_sampling_supplied(pipe_sampling *s, uint32_t draw)
+{
+    return supplied(s, s->i, draw);
+}
+
+pipe_tensor *pipe_sampling_noise_of(pipe_sampling *s, size_t step, uint32_t draw)
+{
+    pipe_tensor *given = supplied(s, step, draw);
+    pipe_key key = s->internal->noise;
+
+    if (given)
+        return given;
+    key.step = (uint64_t)(step + 1) * DRAWS_PER_STEP + draw; /* step 0 is the start */
+    return pipe_randn(s->engine, *pipe_tensor_shape(s->x), key);
 }
 
 pipe_tensor *pipe_sampling_noise(pipe_sampling *s, uint32_t draw)
 {
-    pipe_tensor *supplied = pipei_sampling_supplied(s, draw);
-    pipe_key key = s->internal->noise;
+    return pipe_sampling_noise_of(s, s->i, draw);
+}
 
-    if (supplied)
-        return supplied;
-    key.step = (uint64_t)(s->i + 1) * DRAWS_PER_STEP + draw; /* step 0 is the start */
-    return pipe_randn(s->engine, *pipe_tensor_shape(s->x), key);
+pipe_status pipei_sampling_poll(pipe_sampling *s, pipe_error *err)
+{
+    const pipe_sample_request *r = s->internal->request;
+
+    if (r->progress && !r->progress(r->progress_arg, s->i, s->steps))
+        return pipe_fail(err, PIPE_EINTERRUPTED, "stopped");
+    return PIPE_OK;
 }
 
 /* ---- samplers within samplers ---- */
@@ -232,6 +291,39 @@ pipe_status pipe_sampling_skip(pipe_sampling *s, size_t k, pipe_error *err)
     s->sigma += k;
     s->lambda += k;
     s->steps -= k;
+    return PIPE_OK;
+}
+
+pipe_status pipe_sampling_ends(pipe_sampling *s, pipe_error *err)
+{
+    double(*end)[3] = s->internal->ends;
+    const bool to_zero = !(s->sigma[s->steps] > 0.0);
+    const size_t last = s->steps - (to_zero ? 1 : 0), point[] = {0, last, s->steps};
+
+    if (s->internal->request->mask)
+        return pipe_fail(err, PIPE_EINVAL,
+                         "what a mask keeps is noised anew at grid points, but this sampler uses "
+                         "only the ends of the grid");
+    if (pipei_denoiser_remembers(s->denoiser))
+        return pipe_fail(err, PIPE_EINVAL,
+                         "%s remembers earlier steps (guidance with momentum, or that counts steps): it cannot be "
+                         "asked by a sampler that has each sample at a level of its own",
+                         s->denoiser->name);
+    if (last == 0)
+        return pipe_fail(err, PIPE_EINVAL,
+                         "between the ends of the grid there is nothing to integrate: its only "
+                         "point above noise 0 is the first; take more steps");
+    for (size_t k = 0; k < 3; k++) {
+        end[0][k] = s->t[point[k]];
+        end[1][k] = s->alpha[point[k]];
+        end[2][k] = s->sigma[point[k]];
+        end[3][k] = s->lambda[point[k]];
+    }
+    s->t = end[0];
+    s->alpha = end[1];
+    s->sigma = end[2];
+    s->lambda = end[3];
+    s->steps = to_zero ? 2 : 1;
     return PIPE_OK;
 }
 

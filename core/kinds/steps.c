@@ -1,6 +1,6 @@
 /* Steps from one noise level to the next: what the single-step samplers share. */
 #include <pipe/op.h>
-#include <pipe/steps.h>
+#include <pipe/sde.h>
 
 #include <math.h>
 
@@ -80,9 +80,7 @@ pipe_tensor *pipe_step_churn(pipe_sampling *s, const pipe_churn *c, pipe_schedul
     if (!(raise > 0.0 && rho >= c->min && rho <= c->max))
         return s->x;
     *level = pipe_level_of_ratio(s, rho * (1.0 + raise));
-    const double raised = pipe_level_ratio(level);
-    const double added = c->noise * sqrt(fmax(0.0, raised * raised - rho * rho));
-    return pipe_axpby(level->alpha / here.alpha, s->x, level->alpha * added, pipe_sampling_noise(s, 0));
+    return pipe_step_raise(s, s->x, &here, level, c->noise, 0);
 }
 
 /* ---- Runge-Kutta ---- */

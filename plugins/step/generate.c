@@ -185,18 +185,16 @@ static pipe_status check_options(const state *st, const pipe_shape *sample, pipe
 typedef struct {
     const state *st;
     pipe_context *ctx;
-    uint64_t done, batches; /* sampler steps so far; batches in all */
+    uint64_t batch, batches; /* this one, from 0; all */
     uint64_t calls; /* of the denoiser, in all batches */
     int64_t first, wanted; /* samples of this batch: the first, and how many do not only fill it */
 } progress;
 
 static bool on_step(void *arg, size_t step, size_t steps)
 {
-    progress *p = arg;
+    const progress *p = arg;
 
-    (void)step;
-    p->done++;
-    pipe_progress(p->ctx, p->done, p->batches * steps, "steps", NULL);
+    pipe_progress(p->ctx, p->batch * steps + step, p->batches * steps, "steps", NULL);
     return !pipe_stop_requested(p->ctx, NULL);
 }
 
@@ -332,7 +330,7 @@ static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
     progress p = {.st = st, .ctx = ctx, .batches = (uint64_t)((st->count + rows - 1) / rows)};
 
     /* The last batch is computed whole too: another shape would mean other kernels to compile. */
-    for (int64_t done = 0; status == PIPE_OK && done < st->count; done += rows) {
+    for (int64_t done = 0; status == PIPE_OK && done < st->count; done += rows, p.batch++) {
         const int64_t left = st->count - done;
         const size_t wanted = (size_t)(left < rows ? left : rows);
         float *at = x + (size_t)done * each;

@@ -2,7 +2,7 @@
  * where everything is known: the probability-flow ODE from rho_0 to rho_1 multiplies
  * by sqrt((1/4 + rho_1^2) / (1/4 + rho_0^2)), and every sampler is linear in its start
  * and its noise, so its law is found by feeding it one of them at a time. */
-#include "support/objects.h"
+#include "support/exploding.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -10,88 +10,6 @@
 #include <string.h>
 
 /* One process for all rows of a table: they share the engine and its kernels. */
-
-#define VARIANCE 0.25
-
-enum { GRID_MAX = 512, TEXT = 32 * GRID_MAX };
-
-/* ---- x = x0 + t eps ---- */
-static pipe_status exploding_describe(void *self, pipe_schedule_info *info, pipe_error *err)
-{
-    (void)self;
-    (void)err;
-    info->t_max = info->t_start = 200.0;
-    return PIPE_OK;
-}
-
-static void exploding_at(void *self, pipe_schedule_point *p)
-{
-    (void)self;
-    p->alpha = 1.0;
-    p->sigma = p->t;
-    p->dalpha = 0.0;
-    p->dsigma = 1.0;
-}
-
-static double exploding_time_of(void *self, double lambda)
-{
-    (void)self;
-    return exp(-lambda);
-}
-
-static const pipe_plugin exploding = {
-    PIPE_ABI(PIPE_KIND_SCHEDULE),
-    .name = "schedule.exploding",
-    .version = "1.0.0",
-    .summary = "alpha = 1, sigma = t",
-    .schedule = {.describe = exploding_describe, .at = exploding_at, .time_of = exploding_time_of},
-};
-
-static pipe_object *gaussian(void)
-{
-    const char *const params[] = {"means", "[0]", "covariances", "[0.25]", "dimension", "1", NULL};
-    pipe_error err = PIPE_ERROR_INIT;
-    pipe_object *schedule = NULL;
-
-    OK(pipei_object_create(&exploding, "exploding", NULL, NULL, 0, test_context("exploding", 1), &schedule,
-                           &err));
-    const pipei_named_object on[] = {{"schedule", test_hold(schedule)}, {NULL, NULL}};
-    return test_object("denoiser", "denoiser.gaussian-mixture", params, on);
-}
-
-/* ---- a sampler on given ratios; options: "key value key value ..." ---- */
-static pipe_object *sampler(const char *name, const char *options, const double *rho, size_t points)
-{
-    static char times[TEXT], words[256];
-    const char *params[16] = {"grid", "custom", "times", times};
-    size_t n = 4, at = 0;
-    char *rest = NULL;
-
-    for (size_t i = 0; i < points; i++)
-        at += (size_t)snprintf(times + at, sizeof times - at, "%s%.17g", i ? ", " : "[", rho[i]);
-    snprintf(times + at, sizeof times - at, "]");
-    snprintf(words, sizeof words, "%s", options);
-    for (char *w = strtok_r(words, " ", &rest); w; w = strtok_r(NULL, " ", &rest))
-        params[n++] = w;
-    params[n] = NULL;
-    return test_object("sampler", name, params, NULL);
-}
-
-/* n ratios from `high` to `low`, even in ratio^(1 / power) (power 0: in its logarithm), and then 0 if
- * `to_zero`. */
-static size_t ratios(double high, double low, double power, size_t n, bool to_zero, double *out)
-{
-    for (size_t i = 0; i < n; i++) {
-        const double r = (double)i / (double)(n - 1);
-        out[i] = power > 0.0
-                     ? pow(pow(high, 1.0 / power) + r * (pow(low, 1.0 / power) - pow(high, 1.0 / power)),
-                           power)
-                     : high * pow(low / high, r);
-    }
-    if (to_zero)
-        out[n++] = 0.0;
-    return n;
-}
 
 /* ---- one run, from the given starts, with the given noise ---- */
 typedef struct {
@@ -111,35 +29,6 @@ static pipe_tensor *unit_noise(void *arg, size_t step, uint32_t draw)
     return pipe_from_f32(test_engine(), PIPE_SHAPE((int64_t)b->rows, 1), z);
 }
 
-static void run(pipe_object *solver, pipe_object *d, size_t n, const float *start, basis *noise, float *out)
-{
-    pipe_error err = PIPE_ERROR_INIT;
-    pipe_tensor *x = NULL, *from = NULL;
-
-    pipe_keep(&from, pipe_from_f32(test_engine(), PIPE_SHAPE((int64_t)n, 1), start));
-    const pipe_sample_request request = {.size = sizeof request,
-                                         .sampler = solver,
-                                         .denoiser = d,
-                                         .n = (int64_t)n,
-                                         .key = {.seed = 7, .stream = 1},
-                                         .start = from,
-                                         .noise = noise ? unit_noise : NULL,
-                                         .noise_arg = noise};
-    OK(pipe_sample(&request, &x, &err));
-    OK(pipe_read_f32(x, out, n, &err));
-    pipe_keep(&x, NULL);
-    pipe_keep(&from, NULL);
-}
-
-static double map_of(const char *name, const char *options, const double *rho, size_t points, double start)
-{
-    const float x = (float)start;
-    float out;
-
-    run(sampler(name, options, rho, points), gaussian(), 1, &x, NULL, &out);
-    return (double)out;
-}
-
 /* The variance of the result for a start of variance rho_0^2 (and 1/4 if `exact_start`). */
 static double variance_of(const char *name, const char *options, const double *rho, size_t points,
                           size_t draws, bool exact_start)
@@ -150,7 +39,7 @@ static double variance_of(const char *name, const char *options, const double *r
 
     memset(start, 0, sizeof start);
     start[0] = (float)sqrt(rho[0] * rho[0] + (exact_start ? VARIANCE : 0.0));
-    run(sampler(name, options, rho, points), gaussian(), b.rows, start, &b, out);
+    test_run(test_sampler(name, options, rho, points), test_spherical(1), b.rows, start, unit_noise, &b, out);
     for (size_t i = 0; i < b.rows; i++)
         sum += (double)out[i] * (double)out[i];
     return sum;
@@ -158,7 +47,7 @@ static double variance_of(const char *name, const char *options, const double *r
 
 /* ---- exact values (Lai et al. 2025: card of this project, computed in double precision) ---- */
 typedef struct {
-    char name[32], options[48];
+    char name[32], options[80];
     double value;
 } known;
 
@@ -182,8 +71,8 @@ static const known maps_80_to_the_known_number_cases[] = {
 static void maps_80_to_the_known_number(const known *c)
 {
     double rho[16];
-    const size_t points = ratios(80.0, 0.002, 7.0, 10, true, rho);
-    const double got = map_of(c->name, c->options, rho, points, 80.0);
+    const size_t points = test_ratios(80.0, 0.002, 7.0, 10, true, rho);
+    const double got = test_map(c->name, c->options, rho, points, 80.0);
 
     cr_expect_float_eq(got, c->value, 2e-5, "%s %s: 80 goes to %.8f, not %.8f", c->name, c->options, got,
                        c->value);
@@ -197,7 +86,7 @@ Test(single_step, maps_80_to_the_known_number)
 }
 
 typedef struct {
-    char name[32], options[48];
+    char name[32], options[80];
     size_t draws;
     double at_10, at_20, at_200;
 } known_variance;
@@ -215,7 +104,7 @@ static void has_the_known_variance(const known_variance *c)
     double rho[GRID_MAX];
 
     for (size_t k = 0; k < 3; k++) {
-        const size_t points = ratios(80.0, 0.002, 7.0, steps[k], true, rho);
+        const size_t points = test_ratios(80.0, 0.002, 7.0, steps[k], true, rho);
         const double got = variance_of(c->name, c->options, rho, points, c->draws, false);
         cr_expect_float_eq(got, want[k], 2e-6 + 1e-5 * want[k], "%s, %zu points: variance %.7f, not %.6f",
                            c->name, steps[k], got, want[k]);
@@ -230,7 +119,7 @@ Test(single_step, has_the_known_variance)
 
 /* ---- orders of convergence ---- */
 typedef struct {
-    char name[32], options[48];
+    char name[32], options[80];
     double order;
     size_t coarse; /* steps; as many as f32 resolves the error of twice of */
 } ordered;
@@ -238,10 +127,10 @@ typedef struct {
 static double ode_error(const ordered *c, size_t steps)
 {
     double rho[GRID_MAX];
-    const size_t points = ratios(10.0, 0.1, 0.0, steps + 1, false, rho);
+    const size_t points = test_ratios(10.0, 0.1, 0.0, steps + 1, false, rho);
     const double exact = 10.0 * sqrt((VARIANCE + 0.01) / (VARIANCE + 100.0));
 
-    return fabs(map_of(c->name, c->options, rho, points, 10.0) - exact) / exact;
+    return fabs(test_map(c->name, c->options, rho, points, 10.0) - exact) / exact;
 }
 
 static const ordered converges_with_its_order_cases[] = {
@@ -250,6 +139,8 @@ static const ordered converges_with_its_order_cases[] = {
     {"sampler.euler-ancestral", "eta 0 split time", 1, 160},
     {"sampler.heun", "", 2, 60},
     {"sampler.heun", "variable time", 2, 60},
+    {"sampler.euler-maruyama", "eta 0", 1, 160},
+    {"sampler.euler-maruyama", "eta 0 variable ratio", 1, 160},
     {"sampler.dpm2", "", 2, 40},
     {"sampler.dpm2-ancestral", "eta 0", 2, 40},
     {"sampler.dpmpp-2s", "", 2, 40},
@@ -289,7 +180,7 @@ Test(single_step, converges_with_its_order)
 
 /* ---- stochastic ones: the variance converges to that of the data, with weak order 1 or better ---- */
 typedef struct {
-    char name[32], options[48];
+    char name[32], options[80];
     size_t draws;
     double order;
 } weak;
@@ -305,6 +196,14 @@ static const weak has_the_variance_of_the_data_cases[] = {
     {"sampler.dpm2-ancestral", "", 1, 1},
     {"sampler.dpmpp-2s-ancestral", "", 1, 1},
     {"sampler.dpmpp-sde", "", 2, 1},
+    {"sampler.euler-maruyama", "", 1, 1},
+    {"sampler.euler-maruyama", "eta 0.5", 1, 1},
+    {"sampler.euler-maruyama", "variable ratio", 1, 1},
+    {"sampler.euler-maruyama", "eta 2 variable ratio", 1, 1},
+    {"sampler.pc", "corrector 0", 1, 1},
+    /* the steps within an interval stay as they are */
+    {"sampler.restart", "from [4] to [0.5] repeats [3] inner [30]", 3, 0},
+    {"sampler.restart", "from [8,1] to [2,0.3] repeats [1,2] inner [15,30] variable time", 2, 0},
 };
 
 static void has_the_variance_of_the_data(const weak *c)
@@ -313,7 +212,7 @@ static void has_the_variance_of_the_data(const weak *c)
     double rho[GRID_MAX], error[2];
 
     for (size_t k = 0; k < 2; k++) {
-        const size_t points = ratios(10.0, 0.1, 0.0, (k ? 161 : 81), false, rho);
+        const size_t points = test_ratios(10.0, 0.1, 0.0, (k ? 161 : 81), false, rho);
         error[k] = fabs(variance_of(c->name, c->options, rho, points, c->draws, true) / exact - 1.0);
     }
     cr_expect_lt(error[1], 0.05, "%s %s: variance off by %g", c->name, c->options, error[1]);
@@ -326,6 +225,26 @@ Test(single_step, has_the_variance_of_the_data)
     for (size_t k = 0;
          k < sizeof has_the_variance_of_the_data_cases / sizeof *has_the_variance_of_the_data_cases; k++)
         has_the_variance_of_the_data(&has_the_variance_of_the_data_cases[k]);
+}
+
+/* Langevin steps x' = x + k score + sqrt(2 k) z with k = 2 (snr V |z| / |x|)^2 lead to |x|^2 = d V (1 + snr^2
+ * + 2 / d) (1 + 2 / d), to first order in 1 / d: of chi-squared numbers of variance 2 d, |z|^4 and 1 / |x|^2
+ * have such means. */
+Test(single_step, langevin_steps_lead_to_the_levels_distribution)
+{
+    enum { N = 256, D = 64 };
+    const double rho[] = {0.5, 0.499}, snr = 0.3,
+                 exact = (VARIANCE + 0.25) * (1.0 + snr * snr + 2.0 / D) * (1.0 + 2.0 / D);
+    static float start[N * D], out[N * D];
+    double sum = 0.0;
+    pipe_object *d = test_spherical(D);
+
+    for (int k = 0; k < N * D; k++)
+        start[k] = k % 3 ? 0.9f : -0.7f;
+    test_run(test_sampler("sampler.pc", "corrector 16 snr 0.3", rho, 2), d, N, start, NULL, NULL, out);
+    for (int k = 0; k < N * D; k++)
+        sum += (double)out[k] * (double)out[k] / (N * D);
+    cr_expect_float_eq(sum / exact, 1.0, 0.04, "variance %g, not %g", sum, exact); /* 1.1 % by chance */
 }
 
 /* ---- samplers that are the same, sample by sample ---- */
@@ -343,15 +262,17 @@ Test(single_step, ancestral_samplers_agree_given_the_noise)
         {{"sampler.tcd", "gamma 0"}, {"sampler.euler", ""}, {NULL, NULL}},
     };
     double rho[GRID_MAX];
-    const size_t points = ratios(80.0, 0.002, 7.0, 12, true, rho);
+    const size_t points = test_ratios(80.0, 0.002, 7.0, 12, true, rho);
     float start[N], first[N], other[N];
 
     for (int i = 0; i < N; i++)
         start[i] = (float)(80.0 * cos(i));
     for (size_t k = 0; k < sizeof same / sizeof *same; k++) {
-        run(sampler(same[k][0].name, same[k][0].options, rho, points), gaussian(), N, start, NULL, first);
+        test_run(test_sampler(same[k][0].name, same[k][0].options, rho, points), test_spherical(1), N, start,
+                 NULL, NULL, first);
         for (size_t j = 1; j < 3 && same[k][j].name; j++) {
-            run(sampler(same[k][j].name, same[k][j].options, rho, points), gaussian(), N, start, NULL, other);
+            test_run(test_sampler(same[k][j].name, same[k][j].options, rho, points), test_spherical(1), N,
+                     start, NULL, NULL, other);
             for (int i = 0; i < N; i++)
                 cr_expect_float_eq(first[i], other[i], 2e-5, "%s and %s: %g and %g", same[k][0].name,
                                    same[k][j].name, (double)first[i], (double)other[i]);
@@ -378,8 +299,9 @@ Test(single_step, brownian_samplers_converge_path_by_path)
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         double change[2] = {0};
         for (size_t k = 0; k < 3; k++) {
-            const size_t points = ratios(10.0, 0.1, 0.0, ((size_t)80 << k) + 1, false, rho);
-            run(sampler(cases[c].name, cases[c].options, rho, points), gaussian(), N, start, NULL, x[k]);
+            const size_t points = test_ratios(10.0, 0.1, 0.0, ((size_t)80 << k) + 1, false, rho);
+            test_run(test_sampler(cases[c].name, cases[c].options, rho, points), test_spherical(1), N, start,
+                     NULL, NULL, x[k]);
         }
         for (int k = 0; k < 2; k++)
             for (int i = 0; i < N; i++)
@@ -394,7 +316,8 @@ Test(single_step, brownian_samplers_converge_path_by_path)
 
 /* Sample i is the same alone and in any batch. */
 typedef struct {
-    char name[32], options[48];
+    char name[32], options[80];
+    size_t points; /* 0: 8 */
 } plain;
 
 static const plain a_sample_does_not_depend_on_its_batch_cases[] = {
@@ -411,15 +334,22 @@ static const plain a_sample_does_not_depend_on_its_batch_cases[] = {
     {"sampler.lcm", ""},
     {"sampler.tcd", ""},
     {"sampler.consistency", ""},
+    {"sampler.euler-maruyama", ""},
+    {"sampler.pc", ""},
+    {"sampler.restart", "from [4] to [0.5] repeats [2]"},
+    {"sampler.dopri5", "", 120},
+    {"sampler.dpm-adaptive", "", 120},
+    {"sampler.dpm-adaptive", "eta 1 order 2", 120},
 };
 
 static void a_sample_does_not_depend_on_its_batch(const plain *c)
 {
-    double rho[16];
-    const size_t points = ratios(80.0, 0.002, 7.0, 8, true, rho);
-    pipe_object *s = sampler(c->name, c->options, rho, points), *d = gaussian();
+    enum { D = 5 };
+    double rho[GRID_MAX];
+    const size_t points = test_ratios(80.0, 0.002, 7.0, c->points ? c->points : 8, true, rho);
+    pipe_object *s = test_sampler(c->name, c->options, rho, points), *d = test_spherical(D);
     pipe_error err = PIPE_ERROR_INIT;
-    float batch[7], alone;
+    float batch[7 * D], alone[D];
 
     for (int k = 0; k < 2; k++) {
         pipe_tensor *x = NULL;
@@ -430,11 +360,11 @@ static void a_sample_does_not_depend_on_its_batch(const plain *c)
                                              .first = k ? 14 : 10,
                                              .key = {.seed = 7, .stream = 1}};
         OK(pipe_sample(&request, &x, &err));
-        OK(pipe_read_f32(x, k ? &alone : batch, k ? 1 : 7, &err));
+        OK(pipe_read_f32(x, k ? alone : batch, k ? D : 7 * D, &err));
         pipe_keep(&x, NULL);
     }
-    cr_expect(memcmp(batch + 4, &alone, sizeof alone) == 0, "%s: %.9g in a batch, %.9g alone", c->name,
-              (double)batch[4], (double)alone);
+    cr_expect(memcmp(batch + 4 * D, alone, sizeof alone) == 0, "%s %s: %.9g in a batch, %.9g alone", c->name,
+              c->options, (double)batch[4 * D], (double)alone[0]);
 }
 
 Test(single_step, a_sample_does_not_depend_on_its_batch)

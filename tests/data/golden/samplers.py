@@ -4,7 +4,7 @@
 
 writes tests/data/golden/samplers/CLASS.json for the named scheduler classes (all of
 them without arguments).  pip install diffusers torch scipy
-samplers_engine.py says what is computed, how, and what a file holds.
+samplers_kdiffusion.py has samplers of k-diffusion.  samplers_engine.py says what is computed, how, and what a file holds.
 
 To add a scheduler: a function in one of the modules below, decorated with
 @scheduler("ItsClass"), that yields configurations.

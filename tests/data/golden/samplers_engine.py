@@ -267,12 +267,15 @@ def run(cls, c):
 
 def write(name):
     cls = getattr(diffusers.schedulers, name)
-    configurations = [run(cls, c) for c in SCHEDULERS[name]()]
+    store(name, [run(cls, c) for c in SCHEDULERS[name]()], {"diffusers": diffusers.__version__, "class": name})
+
+
+def store(name, configurations, source):
     assert len(configurations) >= 3, name
     text = ",\n".join(
         "    {" + ",\n     ".join(f'"{k}": {json.dumps(v)}' for k, v in c.items()) + "}" for c in configurations)
-    head = {"command": f"python tests/data/golden/samplers.py {name}", "diffusers": diffusers.__version__,
-            "class": name, "mixture": MIXTURE}
+    head = {"command": f"python tests/data/golden/{pathlib.Path(sys.argv[0]).name} {name}", **source,
+            "mixture": MIXTURE}
     lines = ",\n".join(f'  "{k}": {json.dumps(v)}' for k, v in head.items())
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.json").write_text(f'{{\n{lines},\n  "configurations": [\n{text}\n  ]\n}}\n')

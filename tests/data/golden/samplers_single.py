@@ -10,6 +10,7 @@ from samplers_engine import (
     COSINE, COSINE_OPTIONS, FLOW, LINEAR, configuration, level_index, level_ve, model, ratio, scheduler)
 
 VE = {"plugin": "schedule.edm"}
+VP = {"plugin": "schedule.vp"}
 TRIGFLOW = {"plugin": "schedule.trigflow"}
 BETAS = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
 
@@ -49,6 +50,20 @@ def level_decoder(s, call, timestep):
     return float(s.sqrt_alphas_cumprod[int(timestep)]), float(s.sqrt_one_minus_alphas_cumprod[int(timestep)])
 
 
+def level_score_vp(s, call, timestep):
+    t = float(timestep)
+    log = -0.25 * t**2 * (s.config.beta_max - s.config.beta_min) - 0.5 * t * s.config.beta_min
+    return math.exp(log), math.sqrt(-math.expm1(2 * log))
+
+
+def level_score_ve(s, call, timestep):
+    return 1.0, float(s.discrete_sigmas[-1 - call])
+
+
+def level_karras_ve(s, call, timestep):
+    return 1.0, float(s.schedule[int(timestep)])
+
+
 def first_index(s):
     return ratio(level_index(s, 0, 0))
 
@@ -64,6 +79,9 @@ samplers_engine.LEVELS.update({
     "before": (level_before, lambda s: ratio(level_index(s, 0, s.timesteps[-1])), "x"),
     "decoder": (level_decoder, lambda s: 0.0, "x"),
     "consistency": (level_ve, lambda s: 0.0, "x/alpha"),
+    "score vp": (level_score_vp, lambda s: 0.0, "x"),
+    "score ve": (level_score_ve, lambda s: 0.0, "x"),
+    "karras ve": (level_karras_ve, lambda s: 0.0, "x"),
 })
 
 
@@ -115,6 +133,8 @@ def ddpm():
     yield configuration(plain, {"plugin": "sampler.ddpm"}, LINEAR, level="index")
     yield configuration({**plain, "variance_type": "fixed_large"},
                         {"plugin": "sampler.ddpm", "variance": "large"}, LINEAR, level="index")
+    yield configuration({**plain, "variance_type": "fixed_small_log"}, {"plugin": "sampler.ddpm"}, LINEAR,
+                        level="index")
     yield configuration({**plain, **COSINE_OPTIONS, "prediction_type": "v_prediction",
                          "timestep_spacing": "trailing"}, {"plugin": "sampler.ddpm"}, COSINE, "v", level="index")
 
@@ -447,3 +467,79 @@ def repaint():
                             {**LINEAR, "beta_start": 0.05, "beta_end": 0.6, "timesteps": count}, level="index",
                             steps=count, prepare=functools.partial(prepare, length, visits),
                             known={"image": image, "mask": mask})
+
+
+def one_sample(configurations):
+    """diffusers takes norms in the mean over the batch, pipe per sample."""
+    many = samplers_engine.SAMPLES
+    samplers_engine.SAMPLES = 1
+    yield from configurations
+    samplers_engine.SAMPLES = many
+
+
+@scheduler("ScoreSdeVpScheduler")
+def score_sde_vp():
+    def prepare(s, *_):
+        left = [len(s.timesteps)]
+
+        def step(out, t, x):
+            left[0] -= 1
+            return s.step_pred(out, x, t)[0 if left[0] else 1],  # the last one without its noise
+
+        s.step = step
+
+    released = {"plugin": "sampler.euler-maruyama", "compat": "released"}
+    for options, steps in ({}, 8), ({}, 16), ({"sampling_eps": 1e-2, "beta_max": 12.0}, 8):
+        yield configuration(options, released, {**VP, "beta_max": options.get("beta_max", 20.0)}, level="score vp",
+                            timesteps=False, prepare=prepare, steps=steps)
+
+
+@scheduler("ScoreSdeVeScheduler")
+def score_sde_ve():
+    def prepare(s, *_):
+        """The model predicts eps, the scheduler takes the score; it is corrected before each step."""
+        s.set_sigmas(len(s.timesteps))
+        place = [0]
+
+        def step(out, t, x):
+            sigma = float(s.discrete_sigmas[-1 - place[0]])
+            place[0] += 1
+            for _ in range(s.config.correct_steps):
+                x = s.step_correct(-out / sigma, x).prev_sample
+                out = model("eps", x, 1.0, sigma, None)
+            return s.step_pred(-out / sigma, t, x, return_dict=False)[int(place[0] == len(s.timesteps))],
+
+        s.step = step
+
+    for snr, correct, most in (0.15, 1, 50.0), (0.1, 2, 20.0), (0.15, 0, 80.0):
+        yield from one_sample([configuration(
+            {"snr": snr, "correct_steps": correct, "sigma_max": most},
+            {"plugin": "sampler.pc", "snr": snr, "corrector": correct}, VE, level="score ve", timesteps=False,
+            prepare=prepare)])
+
+
+@scheduler("KarrasVeScheduler")
+def karras_ve():
+    def prepare(s, *_):
+        """The model predicts eps; the scheduler takes -eps at the raised level."""
+        euler = s.step
+
+        def step(_, t, x):
+            sigma, end = float(s.schedule[int(t)]), float(s.schedule[int(t) - 1]) if t > 0 else 0.0
+            raised, level = s.add_noise_to_input(x, sigma)
+            out = -model("eps", raised, 1.0, level, None)
+            x, slope = euler(out, level, end, raised, return_dict=False)
+            if end > 0:
+                out = -model("eps", x, 1.0, end, None)
+                x = s.step_correct(out, level, end, raised, x, slope, return_dict=False)[0]
+            return x,
+
+        s.step = step
+
+    for churn, noise, most, between in (0.0, 1.007, 8.0, (0.0, 50.0)), (3.0, 1.007, 8.0, (0.05, 50.0)), (
+            80.0, 1.0, 6.0, (0.1, 30.0)):
+        yield configuration(
+            {"sigma_min": 0.1, "sigma_max": most, "s_churn": churn, "s_noise": noise, "s_min": between[0],
+             "s_max": between[1]},
+            {"plugin": "sampler.heun", "churn": churn, "churn_noise": noise, "churn_min": between[0],
+             "churn_max": between[1]}, VE, level="karras ve", timesteps=False, prepare=prepare)

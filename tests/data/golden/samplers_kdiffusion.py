@@ -1,0 +1,95 @@
+"""Golden values of samplers that only k-diffusion has, in the format of samplers.py:
+
+    python tests/data/golden/samplers_kdiffusion.py [FUNCTION ...]
+
+pip install torch diffusers scipy tqdm; pip install --no-deps k-diffusion: only its
+sampling.py is used, with one sample, because it takes norms over the whole batch.
+
+An adaptive sampler has one step from the first of `ratios` to the last; `noise` is
+numbered by attempts, of which rejected ones draw none.
+"""
+
+import importlib.metadata
+import importlib.util
+import sys
+import types
+
+import torch
+
+import samplers_engine
+from samplers_engine import LINEAR, listed
+
+VE = {"plugin": "schedule.edm"}
+
+
+def load():
+    """sampling.py without what it imports for other functions."""
+    folder = importlib.util.find_spec("k_diffusion").submodule_search_locations[0]
+    stand_in = {"torchdiffeq": {"odeint": None}, "torchsde": {}, "k_diffusion": {"__path__": [folder]},
+                "k_diffusion.utils": {}}
+    for name, members in stand_in.items():
+        sys.modules[name] = types.ModuleType(name)
+        sys.modules[name].__dict__.update(members)
+    return importlib.import_module("k_diffusion.sampling")
+
+
+def dpm_adaptive(sampling, schedule, low, high, points=101, **options):
+    generator = torch.Generator().manual_seed(0)
+    start = high * torch.randn(1, samplers_engine.MIXTURE["dimension"], generator=generator)
+    noise, drawn, attempts = samplers_engine.Noise(1), [], []
+
+    def noise_sampler(*_):
+        drawn.append(noise(start.shape))
+        return drawn[-1]
+
+    def callback(info):
+        accepted = info["n_accept"] > sum(kept for kept, _ in attempts)
+        attempts.append((accepted, drawn[-1] if accepted and options.get("eta") else None))
+
+    # k-diffusion multiplies by the noise even where its factor is 0
+    end, info = sampling.sample_dpm_adaptive(
+        lambda x, sigma: samplers_engine.clean(x, 1.0, float(sigma)), start, low, high, disable=True, callback=callback,
+        noise_sampler=noise_sampler, return_info=True, **options)
+    assert end.dtype == torch.float64
+    assert info["steps"] == len(attempts) < points
+    print(f"  {options}: {info['n_accept']} accepted, {info['n_reject']} rejected")
+    names = {"h_init": "first", "pcoeff": "p", "icoeff": "i", "dcoeff": "d", "accept_safety": "accept",
+             "s_noise": "noise"}
+    c = {
+        "configuration": ", ".join(f"{k}={v}" for k, v in options.items()) or "defaults",
+        "sampler": {"plugin": "sampler.dpm-adaptive", **{names.get(k, k): v for k, v in options.items()}},
+        "schedule": schedule,
+        "prediction": "eps",
+        "state": "x/alpha",
+        "ratios": listed([high * (low / high) ** (k / (points - 1)) for k in range(points)]),
+        "start": listed(start),
+        "x": listed([end]),
+    }
+    if options.get("eta"):
+        c["noise"] = listed([[torch.zeros_like(start) if z is None else z] for _, z in attempts])
+    return c
+
+
+def sample_dpm_adaptive(sampling):
+    # above some 10 the error of a first step of 0.05 is rounding in single precision
+    yield dpm_adaptive(sampling, VE, 0.02, 8.0)
+    yield dpm_adaptive(sampling, VE, 0.05, 60.0, order=2, rtol=0.02)
+    yield dpm_adaptive(sampling, LINEAR, 0.02, 100.0, rtol=0.01, atol=0.002, h_init=2.0)
+    yield dpm_adaptive(sampling, LINEAR, 0.1, 30.0, order=2, pcoeff=0.2, icoeff=0.7, dcoeff=0.05, accept_safety=0.9)
+    yield dpm_adaptive(sampling, VE, 0.02, 8.0, eta=1.0)
+    yield dpm_adaptive(sampling, LINEAR, 0.1, 30.0, order=2, eta=0.5, s_noise=1.003, h_init=1.0)
+
+
+FUNCTIONS = [sample_dpm_adaptive]
+
+
+def main():
+    sampling = load()
+    for function in FUNCTIONS:
+        if function.__name__ in (sys.argv[1:] or [function.__name__]):
+            samplers_engine.store(function.__name__, list(function(sampling)), {
+                "k-diffusion": importlib.metadata.version("k-diffusion"), "function": function.__name__})
+
+
+if __name__ == "__main__":
+    main()
