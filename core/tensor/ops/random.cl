@@ -54,12 +54,12 @@ floats uniforms(const words w)
 /* -2 ln u for u in (0, 1], after Moshier's logf. */
 float8 minus_two_log(const float8 u)
 {
-    int8 e = as_int8(as_uint8(u) >> (uint8)(23u)) - 127;
+    const float8 e = convert_float8(as_int8(as_uint8(u) >> (uint8)(23u)) - 127);
     float8 m = as_float8((as_uint8(u) & 0x7fffffu) | 0x3f800000u);
-    const int8 above = m > 1.41421356f; /* -1 where it is */
+    const int8 above = m > 1.41421356f;
     m = select(m, m * 0.5f, above);
-    e -= above;
-    const float8 f = m - 1.0f, z = f * f, n = convert_float8(e);
+    /* in floats: whole numbers are added as widened booleans, which oclgrind widens to 255 */
+    const float8 f = m - 1.0f, z = f * f, n = select(e, e + 1.0f, above);
     float8 p = (float8)(7.0376836292e-2f);
     p = fma(p, f, (float8)(-1.1514610310e-1f));
     p = fma(p, f, (float8)(1.1676998740e-1f));
