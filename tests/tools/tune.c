@@ -25,7 +25,7 @@ static const struct {
     {"no time", "$PIPE tune --time-limit=0", "--time-limit=0: a number from 1 to 86400"},
     {"time in words", "$PIPE tune --time-limit=long", "--time-limit=long: a number from 1"},
     {"no candidates", "$PIPE tune --candidates=0", "--candidates=0: a number from 1 to 2000"},
-    {"a size below any tile", "$PIPE tune --size=63", "--size=63: a number from 64 to 4096"},
+    {"a size below any tile", "$PIPE tune --size=63", "--size=63: a number from 64 to 2048"},
     {"an unknown device", "$PIPE tune --device=abacus", "no OpenCL device is called \"abacus\""},
     {"an unknown class of device", "$PIPE tune --device-profile=gpv", "(did you mean gpu?)"},
     {"a CPU's products do not go through CLBlast", "$PIPE tune --device=cpu",

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_SECONDS = 600, MOST_SECONDS = 86400, DEFAULT_SIDE = 1024, LEAST_SIDE = 64, MOST_SIDE = 4096 };
+enum { DEFAULT_SECONDS = 600, MOST_SECONDS = 86400, DEFAULT_SIDE = 1024, LEAST_SIDE = 64, MOST_SIDE = 2048 };
 enum { MOST_CANDIDATES = 2000, TURNS = 3, SIZES = 5 };
 #define PATIENCE 1800.0 /* seconds: also of a driver that compiles slowly on a busy machine */
 #define WORTH 1.02 /* times as fast, all sizes together: less is within the error of measuring */
@@ -19,7 +19,7 @@ static const cli_option options[] = {
      "how long to search (default: 600); longer finds better parameters; the comparison at the end is not "
      "counted"},
     {"candidates", 0, "N", "sets of parameters to try for each kernel, at most (default: 2000)"},
-    {"size", 0, "N", "rows and columns of the largest product that is measured, 64 to 4096 (default: 1024)"},
+    {"size", 0, "N", "rows and columns of the largest product that is measured, 64 to 2048 (default: 1024)"},
     {"json", 0, NULL, "print one JSON document"},
     {NULL}};
 
