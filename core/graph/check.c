@@ -573,7 +573,7 @@ static pipe_status check_common(const pipei_node *node, const char **at, pipe_er
         status = pipei_param_store(row, k < node->n_params ? node->param[k] : NULL, common, a, err);
     }
     if (status == PIPE_OK)
-        status = pipei_kind_check(p->meta.kind, common, is_given, node, at, err);
+        status = pipei_kind_check(&p->meta, common, is_given, node, at, err);
     pipe_arena_free(a);
     return status;
 }

@@ -378,7 +378,7 @@ pipe_status pipe_sampler_grid(pipe_sampler *sampler, pipe_schedule *schedule, do
     layout l = {.schedule = schedule};
     pipe_status status;
 
-    PIPE_TRY(pipei_sampler_options_of(sampler, &l.sampler, err));
+    l.sampler = pipei_sampler_inmost(sampler);
     l.c = pipei_object_common(l.sampler);
     PIPE_TRY(pipe_schedule_describe(schedule, &l.info, err));
     l.flow = is_flow(&l);

@@ -14,10 +14,16 @@ size_t pipei_kind_state_size(const char *kind)
     return strcmp(kind, PIPE_KIND_SAMPLER) == 0 ? sizeof(pipei_sampler_common) : 0;
 }
 
-pipe_status pipei_kind_check(const char *kind, const void *common, pipei_is_given given, const void *arg,
+pipe_status pipei_kind_check(const pipe_plugin *p, const void *common, pipei_is_given given, const void *arg,
                              const char **at, pipe_error *err)
 {
-    return strcmp(kind, PIPE_KIND_SAMPLER) == 0 ? pipei_sampler_check(common, given, arg, at, err) : PIPE_OK;
+    bool around = false;
+
+    if (strcmp(p->kind, PIPE_KIND_SAMPLER) != 0)
+        return PIPE_OK;
+    for (const pipe_input *row = p->inputs; row && row->name; row++)
+        around = around || strcmp(row->kind, PIPE_KIND_SAMPLER) == 0;
+    return pipei_sampler_check(common, around, given, arg, at, err);
 }
 
 static pipe_tensor *wrong_shape(const pipe_object *o, const char *what, const pipe_tensor *x,

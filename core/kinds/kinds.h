@@ -47,11 +47,13 @@ PIPE_INTERNAL pipe_tensor *pipei_sampling_supplied(pipe_sampling *s, uint32_t dr
 PIPE_INTERNAL pipe_status pipei_sampling_poll(pipe_sampling *s, pipe_error *err);
 PIPE_INTERNAL extern const pipe_param pipei_sampler_params[];
 PIPE_INTERNAL extern const char *const pipei_grid_names[];
-/* The sampler whose grid and options count: itself, or the one that it wraps.  Refuses options of a wrapper. */
-PIPE_INTERNAL pipe_status pipei_sampler_options_of(pipe_sampler *s, pipe_sampler **out, pipe_error *err);
-/* Do the shared parameters go together?  Knows neither schedule nor denoiser.  As pipei_rules_check(). */
-PIPE_INTERNAL pipe_status pipei_sampler_check(const pipei_sampler_common *c, pipei_is_given given,
-                                              const void *arg, const char **at, pipe_error *err);
+/* The sampler whose grid and options count: itself, or the one that it wraps. */
+PIPE_INTERNAL pipe_sampler *pipei_sampler_inmost(pipe_sampler *s);
+/* Do the shared parameters go together?  Those of a sampler around another one must have their defaults.
+ * Knows neither schedule nor denoiser.  As pipei_rules_check(). */
+PIPE_INTERNAL pipe_status pipei_sampler_check(const pipei_sampler_common *c, bool around,
+                                              pipei_is_given given, const void *arg, const char **at,
+                                              pipe_error *err);
 
 /* The time at which the schedule `own` of d has this sigma / alpha; PIPE_EDOMAIN: nowhere (denoiser.c) */
 pipe_status pipei_denoiser_time_of_ratio(pipe_denoiser *d, pipe_schedule *own, double ratio, double *t,

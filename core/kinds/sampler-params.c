@@ -120,32 +120,11 @@ static const pipe_rule rules[] = {{.name = "clip", .excludes = "threshold"},
                                   {.name = "ratios", .excludes = "lambdas"},
                                   PIPE_RULE_END};
 
-static bool has_default(const pipe_sampler *s, const char *param)
+pipe_sampler *pipei_sampler_inmost(pipe_sampler *s)
 {
-    const size_t rows = pipei_param_rows(s->plugin);
-    size_t k = 0;
-
-    while (k < rows && strcmp(pipei_param_row(s->plugin, k)->name, param) != 0)
-        k++;
-    if (k == rows || !s->given[k])
-        return true;
-    return !pipei_param_changed(pipei_param_row(s->plugin, k), s->given[k]);
-}
-
-pipe_status pipei_sampler_options_of(pipe_sampler *s, pipe_sampler **out, pipe_error *err)
-{
-    while (s->plugin->sampler.inner) {
-        pipe_sampler *inner = s->plugin->sampler.inner(s->state);
-        for (const pipe_param *row = pipei_sampler_params; row->name; row++)
-            if (!has_default(s, row->name))
-                return pipe_fail(err, PIPE_EINVAL,
-                                 "%s: `%s` is given, but grid and options are those of the sampler inside; "
-                                 "give it to %s",
-                                 s->name, row->name, inner->name);
-        s = inner;
-    }
-    *out = s;
-    return PIPE_OK;
+    while (s->plugin->sampler.inner)
+        s = s->plugin->sampler.inner(s->state);
+    return s;
 }
 
 /* A parameter that would do nothing is refused, unless it has its default: the resolved
@@ -182,13 +161,21 @@ static pipe_status check_list(const pipe_floats *list, const char *name, bool ri
     return PIPE_OK;
 }
 
-pipe_status pipei_sampler_check(const pipei_sampler_common *c, pipei_is_given given, const void *arg,
-                                const char **at, pipe_error *err)
+pipe_status pipei_sampler_check(const pipei_sampler_common *c, bool around, pipei_is_given given,
+                                const void *arg, const char **at, pipe_error *err)
 {
     const char *unwanted;
 
     if (!at)
         at = &unwanted;
+    for (const pipe_param *row = pipei_sampler_params; around && row->name; row++)
+        if (given(arg, row->name)) {
+            *at = row->name;
+            return pipe_fail(err, PIPE_EINVAL,
+                             "`%s` is given, but grid and options are those of the sampler inside; give it to "
+                             "that one",
+                             row->name);
+        }
     PIPE_TRY(pipei_rules_check(rules, given, arg, at, err));
     PIPE_TRY(check_unused(c, given, arg, at, err));
     PIPE_TRY(check_list(&c->times, "times", false, at, err));

@@ -578,7 +578,7 @@ pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_er
         return pipe_fail(err, PIPE_EINVAL,
                          "%s: it is not known what this denoiser predicts: train it first (step `fit`)",
                          r->denoiser->name);
-    PIPE_TRY(pipei_sampler_options_of(r->sampler, &options, err));
+    options = pipei_sampler_inmost(r->sampler);
     internal.common = pipei_object_common(options);
     PIPE_TRY(check_request(r, options, err));
     internal.noise.sample = r->first;

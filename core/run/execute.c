@@ -444,6 +444,8 @@ pipe_status pipei_execute(pipei_session *s, pipe_error *err)
     size_t failed = 0;
     pipe_error first = PIPE_ERROR_INIT;
 
+    if (!s->env->options->keep_going)           /* there, what is wrong fails in its turn */
+        PIPE_TRY(pipei_check_early(s, err));
     for (size_t k = 0; k < s->n; k++) {
         pipei_task *t = &s->task[k];
         const pipei_task_state before = t->state;

@@ -153,7 +153,7 @@ static pipe_status check_together(const pipe_object *o, pipe_error *err)
     pipe_status status = pipei_rules_check(o->plugin->rules, is_given, o, NULL, err);
 
     if (status == PIPE_OK)
-        status = pipei_kind_check(o->kind, pipei_object_common(o), is_given, o, NULL, err);
+        status = pipei_kind_check(o->plugin, pipei_object_common(o), is_given, o, NULL, err);
     return status == PIPE_OK ? PIPE_OK : pipe_context_fail(err, status, "%s", o->name);
 }
 

@@ -59,7 +59,7 @@ PIPE_INTERNAL const pipe_param *pipei_kind_params(const char *kind);     /* NULL
 PIPE_INTERNAL size_t pipei_kind_state_size(const char *kind);
 /* Do the kind's parameters, stored in `common`, and what is given go together?  As
  * pipei_rules_check(). */
-PIPE_INTERNAL pipe_status pipei_kind_check(const char *kind, const void *common, pipei_is_given given,
+PIPE_INTERNAL pipe_status pipei_kind_check(const pipe_plugin *p, const void *common, pipei_is_given given,
                                            const void *arg, const char **at, pipe_error *err);
 PIPE_INTERNAL void *pipei_object_common(const pipe_object *o);           /* the kind's common state */
 

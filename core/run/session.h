@@ -1,6 +1,7 @@
 /* One run of one graph, from the inside.  Internal to core/run.
  *
  *     plan.c       keys, what is cached, why the rest is stale
+ *     early.c      what can be refused before the first step works
  *     execute.c    steps and the components that they need
  *     store.c      results to the cache and back
  *     outcome.c    manifest, expectations
@@ -79,6 +80,9 @@ typedef struct pipei_session {
     pipei_expected *expected;    /* parallel to graph->expect */
     bool unmet;
 } pipei_session;
+
+/* early.c */
+pipe_status pipei_check_early(pipei_session *s, pipe_error *err);
 
 /* plan.c */
 pipe_status pipei_plan(pipei_session *s, pipe_error *err);

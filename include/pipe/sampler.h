@@ -40,8 +40,8 @@ typedef struct pipe_sampler_api {
     int32_t calls_per_step;         /* denoiser evaluations */
     bool stochastic;
     /** Of a sampler that wraps another: that one, borrowed, whose grid and options
-     *  (all parameters that samplers share) then count; the wrapper's own must be left
-     *  at their defaults.  Its begin(), step() and end() call the inner sampler's
+     *  (all parameters that samplers share) then count; of a sampler with an input of
+     *  kind sampler they must be left at their defaults.  Its begin(), step() and end() call the inner sampler's
      *  through pipe_sampler_begin(), ...  NULL: wraps none. */
     pipe_sampler *(*inner)(void *self);
 } pipe_sampler_api;

@@ -185,10 +185,12 @@ Test(teleport, refuses_what_cannot_be)
                   "cannot skip 7 steps|has 6", "more steps than there are");
     check_failure(refused(teleport(heun, gauss, "ratio", "81"), &err), PIPE_EINVAL, &err,
                   "`ratio` 81|from 80 to 0.002", "above the grid");
-    check_failure(refused(teleport(heun, gauss, "steps", "7"), &err), PIPE_EINVAL, &err,
-                  "`steps` is given|sampler inside", "options of the wrapper");
-    check_failure(refused(teleport(heun, gauss, "clip", "1"), &err), PIPE_EINVAL, &err, "`clip` is given",
-                  "options of the wrapper");
+    check_failure(test_object_try("sampler", "sampler.teleport", (const char *const[]){"steps", "7", NULL}, inputs,
+                                  &none, &err),
+                  PIPE_EINVAL, &err, "`steps` is given|sampler inside", "options of the wrapper");
+    check_failure(test_object_try("sampler", "sampler.teleport", (const char *const[]){"clip", "1", NULL}, inputs,
+                                  &none, &err),
+                  PIPE_EINVAL, &err, "`clip` is given", "options of the wrapper");
     check_failure(test_object_try("sampler", "sampler.teleport", both, inputs, &none, &err), PIPE_EINVAL,
                   &err, "`skip` and `ratio` exclude", "both");
 }
