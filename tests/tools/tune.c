@@ -1,5 +1,5 @@
-/* pipe tune: what it refuses.  A search on a CPU takes minutes of compiling; what a
- * search rests on is tested in tests/runtime/tuning.c. */
+/* pipe tune: what it refuses.  A search takes minutes of compiling on a CPU: tests/tune
+ * runs one.  The file that it stores is tested in tests/runtime/tuning.c. */
 #include "support/command.h"
 #include "support/folder.h"
 
