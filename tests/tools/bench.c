@@ -112,6 +112,20 @@ Test(bench, rows)
     json_decref(document);
 }
 
+/* One of fixed steps, one that chooses its own, one that cannot do without parameters. */
+Test(bench, samplers)
+{
+    command c = command_run(folder, cache, "$PIPE bench --repeats=1 --filter=sampler.euler --filter=sampler.dpm-adaptive "
+                                            "--filter=sampler.restart");
+
+    command_expect(&c, 0, "samplers");
+    cr_expect(strstr(c.out, "sampler.euler ") && strstr(c.out, "sampler.dpm-adaptive ") &&
+                  strstr(c.out, "own work per call") && strstr(c.out, "us/call"),
+              "%s", c.out);
+    cr_expect(!strstr(c.out, "sampler.restart") && strstr(c.err, "sampler.restart is not measured"), "%s", c.err);
+    command_free(&c);
+}
+
 Test(bench, table)
 {
     command c = command_run(folder, cache, "$PIPE bench --repeats=1 --filter='host: record mlp'");

@@ -35,7 +35,7 @@ typedef enum bench_unit {
     BENCH_FLOPS, /* floating point operations: a multiply-add is two */
     BENCH_BYTES, /* moved between memory and device, at least */
     BENCH_OPS, /* recorded operations: the row is about the host */
-    BENCH_STEPS /* of a sampler */
+    BENCH_EVALUATIONS /* of a denoiser by a sampler */
 } bench_unit;
 
 /* One row to be. */

@@ -177,10 +177,10 @@ static rate rate_of(const bench *b, const bench_case *c, double seconds)
         return (rate){"GB/s", 1e-9 * c->work / seconds, 1e-9 * b->bandwidth, 1e-9 * b->bandwidth_cpu};
     case BENCH_OPS:
         return (rate){"us/op", 1e6 * seconds / c->work, 0.0, 0.0};
-    case BENCH_STEPS:
+    case BENCH_EVALUATIONS:
         break;
     }
-    return (rate){"us/step", 1e6 * seconds / c->work, 0.0, 0.0};
+    return (rate){"us/call", 1e6 * seconds / c->work, 0.0, 0.0};
 }
 
 static uint64_t peak_memory(const bench_case *c)
