@@ -107,6 +107,16 @@ static void put_tables(pipe_text *t, const pipei_plugin *p)
         pipe_text_add(t, "  metrics: metrics\n      the numbers that it reports\n");
 }
 
+static void put_rules(pipe_text *t, const pipe_rule *r)
+{
+    if (r && r->name)
+        pipe_text_add(t, "\nWhat goes together:\n");
+    for (; r && r->name; r++)
+        pipe_text_addf(t, "  %s: %s%s%s%s%s\n", r->name, r->needs ? "needs " : "", r->needs ? r->needs : "",
+                       r->needs && r->excludes ? "; " : "", r->excludes ? "not with " : "",
+                       r->excludes ? r->excludes : "");
+}
+
 static void put_plugin(pipe_text *t, const pipei_plugin *p)
 {
     const pipe_plugin *m = &p->meta;
@@ -124,6 +134,7 @@ static void put_plugin(pipe_text *t, const pipei_plugin *p)
     put_field(t, "file", p->path);
     put_paragraphs(t, "About", m->help);
     put_tables(t, p);
+    put_rules(t, m->rules);
     if (m->example && *m->example) {
         pipe_text_add(t, "\nExample:\n");
         describe_indent(t, m->example, 2);
@@ -200,7 +211,7 @@ static json_t *input_json(const pipe_input *in)
 static json_t *plugin_json(const pipei_plugin *p)
 {
     const pipe_plugin *m = &p->meta;
-    json_t *params = json_array(), *inputs = json_array(), *outputs = json_array();
+    json_t *params = json_array(), *inputs = json_array(), *outputs = json_array(), *rules = json_array();
     for (size_t k = 0; m->params && m->params[k].name; k++)
         json_array_append_new(params, param_json(&m->params[k], k >= p->own_params));
     for (const pipe_input *in = m->inputs; in && in->name; in++)
@@ -208,6 +219,9 @@ static json_t *plugin_json(const pipei_plugin *p)
     for (const pipe_output *out = m->outputs; out && out->name; out++)
         json_array_append_new(outputs, json_pack("{s:s, s:s?, s:s?, s:s?}", "name", out->name, "kind",
                                                  out->kind, "like", out->like, "help", out->help));
+    for (const pipe_rule *r = m->rules; r && r->name; r++)
+        json_array_append_new(rules, json_pack("{s:s, s:s?, s:s?}", "name", r->name, "needs", r->needs,
+                                               "excludes", r->excludes));
     json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:s?, s:s?}", "name", m->name, "kind", m->kind,
                           "version", m->version, "summary", m->summary, "help", m->help, "citation",
                           m->citation, "licence", m->licence, "example", m->example);
@@ -224,6 +238,7 @@ static json_t *plugin_json(const pipei_plugin *p)
     json_object_set_new(o, "inputs", inputs);
     json_object_set_new(o, "parameters", params);
     json_object_set_new(o, "outputs", outputs);
+    json_object_set_new(o, "rules", rules);
     return o;
 }
 

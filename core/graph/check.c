@@ -582,7 +582,7 @@ static void check_together(pipei_loader *l, const pipei_draft *d)
 {
     const pipei_node *node = &d->node;
     pipe_error err = PIPE_ERROR_INIT;
-    const char *at = NULL;
+    const char *at = "";
 
     for (size_t k = 0; k < node->n_params; k++) /* one that is wrong has been reported */
         if (!node->param[k] && (node->param_at[k].file || !node->plugin->meta.params[k].fallback))

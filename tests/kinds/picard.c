@@ -17,6 +17,7 @@ static pipe_object *mixture(const char *schedule)
                                   "covariances", "[0.04, 0.01, 0.01, 0.09, 0.16, -0.03, -0.03, 0.05]",
                                   "weights",     "[0.4, 0.6]",
                                   "dimension",   "2",
+                                  "labels",      "true",
                                   NULL};
     const pipei_named_object on[] = {{"schedule", test_object("schedule", schedule, NULL, NULL)}, {NULL, NULL}};
 
@@ -151,6 +152,46 @@ Test(picard, masks_and_other_schedules_are_as_step_by_step)
     cr_expect(largest_difference(a, b) < 1e-5, "a mask: %g", largest_difference(a, b));
     pipe_keep(&r.image, NULL);
     pipe_keep(&r.mask, NULL);
+}
+
+Test(picard, each_sample_keeps_its_condition)
+{
+    static const int32_t labels[N] = {1, 0, 1};
+    pipe_object *inside = test_object("sampler", "sampler.ddim", (const char *const[]){"steps", "12", NULL}, NULL);
+    pipe_condition c = {.size = sizeof c};
+    pipe_sample_request r = {
+        .size = sizeof r, .denoiser = mixture("schedule.cosine"), .n = N, .key = {.seed = 5}, .condition = &c};
+    float a[N * D], b[N * D], none[N * D];
+
+    draw(&r, inside, none);
+    pipe_keep(&c.labels, pipe_from_i32(test_engine(), PIPE_SHAPE(N), labels));
+    draw(&r, inside, a);
+    draw(&r, picard(inside, "5", "1e-6"), b);
+    cr_expect(largest_difference(a, b) < 1e-5, "%g", largest_difference(a, b));
+    cr_expect(fabs((double)a[0] - (double)none[0]) > 0.1, "labels do something");
+    pipe_keep(&c.labels, NULL);
+}
+
+Test(picard, guidance_that_remembers_is_refused)
+{
+    static const int32_t labels[N] = {1, 0, 1};
+    const pipei_named_object of[] = {{"denoiser", mixture("schedule.cosine")}, {NULL, NULL}};
+    pipe_object *inside = test_object("sampler", "sampler.ddim", (const char *const[]){"steps", "4", NULL}, NULL);
+    pipe_condition c = {.size = sizeof c};
+    pipe_sample_request r = {.size = sizeof r,
+                             .sampler = picard(inside, "3", "0"),
+                             .denoiser = test_object("guidance", "guidance.apg", NULL, of),
+                             .n = N,
+                             .key = {.seed = 5},
+                             .condition = &c};
+    pipe_error err = PIPE_ERROR_INIT;
+    pipe_tensor *out = NULL;
+
+    pipe_keep(&c.labels, pipe_from_i32(test_engine(), PIPE_SHAPE(N), labels));
+    cr_expect_eq(pipe_sample(&r, &out, &err), PIPE_EINVAL);
+    cr_expect(strstr(err.message, "remembers earlier steps"), "%s", err.message);
+    cr_expect_null(out);
+    pipe_keep(&c.labels, NULL);
 }
 
 Test(picard, a_sampler_around_another_one_is_refused)

@@ -116,6 +116,8 @@ static const struct {
     {"options of a sampler around another one",
      "$PIPE validate q.yaml solver.plugin=sampler.picard solver.sampler=ddim", 2, "",
      "solver: `steps` is given, but grid and options are those of the sampler inside"},
+    {"what goes together", "$PIPE inspect generate", 0, "  images: not with noise\n|  mask: needs images; not with invert\n", ""},
+    {"what goes together, as JSON", "$PIPE inspect --json sampler.teleport", 0, "\"rules\"|\"excludes\": \"ratio\"", ""},
     {"--set=", "$PIPE validate --set=solver.steps=7 q.yaml", 0, "valid", ""},
     {"options end at --", "$PIPE validate -- -o", 2, "", "-o: No such file or directory"},
     {"no colour in a pipe", "$PIPE validate wrong.yaml 2>&1 | grep -c '\033'", 1, "0\n", ""},
