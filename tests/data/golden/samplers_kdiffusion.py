@@ -3,10 +3,11 @@
     python tests/data/golden/samplers_kdiffusion.py [FUNCTION ...]
 
 pip install torch diffusers scipy tqdm; pip install --no-deps k-diffusion: only its
-sampling.py is used, with one sample, because it takes norms over the whole batch.
+sampling.py is used.
 
 An adaptive sampler has one step from the first of `ratios` to the last; `noise` is
-numbered by attempts, of which rejected ones draw none.
+numbered by attempts, of which rejected ones draw none.  It is given one sample,
+because k-diffusion takes norms over the whole batch.
 """
 
 import importlib.metadata
@@ -26,7 +27,7 @@ def load():
     """sampling.py without what it imports for other functions."""
     folder = importlib.util.find_spec("k_diffusion").submodule_search_locations[0]
     stand_in = {"torchdiffeq": {"odeint": None}, "torchsde": {}, "k_diffusion": {"__path__": [folder]},
-                "k_diffusion.utils": {}}
+                "k_diffusion.utils": {"append_dims": lambda x, n: x[(...,) + (None,) * (n - x.ndim)]}}
     for name, members in stand_in.items():
         sys.modules[name] = types.ModuleType(name)
         sys.modules[name].__dict__.update(members)
@@ -70,6 +71,50 @@ def dpm_adaptive(sampling, schedule, low, high, points=101, **options):
     return c
 
 
+def on_grid(sampling, function, sampler, schedule, high, low, steps, power=7.0, **options):
+    """A sampler with two samples on Karras's grid, with 0 behind it; the states are what it calls back with."""
+    names = {"s_noise": "noise"}
+    sigmas = sampling.get_sigmas_karras(steps, low, high, power)
+    generator = torch.Generator().manual_seed(0)
+    start = sigmas[0] * torch.randn(samplers_engine.SAMPLES, samplers_engine.MIXTURE["dimension"], generator=generator)
+    noise, states = samplers_engine.Noise(1), []
+
+    def callback(info):
+        states.append(info["x"])
+        noise.steps.append([])
+
+    noise.steps = []
+    end = function(lambda x, sigma: samplers_engine.clean(x, 1.0, float(sigma[0])), start, sigmas, disable=True,
+                   callback=callback, noise_sampler=lambda *_: noise(start.shape), **options)
+    assert end.dtype == torch.float64
+    return {
+        "configuration": ", ".join(f"{k}={v}" for k, v in options.items()) or "defaults",
+        "sampler": {**sampler, **{names.get(k, k): v for k, v in options.items()}},
+        "schedule": schedule,
+        "prediction": "eps",
+        "state": "x/alpha",
+        "ratios": listed(sigmas),
+        "start": listed(start),
+        **({"noise": listed(noise.steps)} if any(noise.steps) else {}),
+        "x": listed(states[1:] + [end]),
+    }
+
+
+def stochastic(sampling, function, sampler):
+    yield on_grid(sampling, function, sampler, VE, 60.0, 0.02, 8)
+    yield on_grid(sampling, function, sampler, LINEAR, 100.0, 0.03, 8, eta=0.5, s_noise=1.003)
+    yield on_grid(sampling, function, sampler, LINEAR, 30.0, 0.03, 12, power=3.0, eta=0.0)
+
+
+def sample_dpmpp_2s_ancestral(sampling):
+    return stochastic(sampling, sampling.sample_dpmpp_2s_ancestral, {"plugin": "sampler.dpmpp-2s-ancestral"})
+
+
+def sample_dpmpp_3m_sde(sampling):
+    return stochastic(sampling, sampling.sample_dpmpp_3m_sde,
+                      {"plugin": "sampler.dpmpp-3m-sde", "compat": "k-diffusion", "lower_order_final": False})
+
+
 def sample_dpm_adaptive(sampling):
     # above some 10 the error of a first step of 0.05 is rounding in single precision
     yield dpm_adaptive(sampling, VE, 0.02, 8.0)
@@ -80,7 +125,7 @@ def sample_dpm_adaptive(sampling):
     yield dpm_adaptive(sampling, LINEAR, 0.1, 30.0, order=2, eta=0.5, s_noise=1.003, h_init=1.0)
 
 
-FUNCTIONS = [sample_dpm_adaptive]
+FUNCTIONS = [sample_dpmpp_2s_ancestral, sample_dpmpp_3m_sde, sample_dpm_adaptive]
 
 
 def main():
