@@ -294,6 +294,11 @@ def check(name, weights, results):
 # ---- timing: (wall, CPU) seconds of one run each ----
 
 
+def say(text):
+    """Compiling takes minutes in silence; standard output is for the tables."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def timed(run, repeats, shortest=0.01):
     run()
     start = time.perf_counter()
@@ -361,7 +366,8 @@ class Row:
 
 
 def turns(rows, options, filters):
-    for _ in range(options.rounds):
+    for turn in range(options.rounds):
+        say(f"{rows[0].what} and the like: turn {turn + 1} of {options.rounds}")
         measured = bench(options.pipe, filters, options.repeats)
         for row in rows:
             row.take(measured)
@@ -382,7 +388,8 @@ def compare(name, options, folder):
         cases["torch.compile"] = Case(name, weights, results, NETWORKS[name].convolutions, compiled=True)
     best_threads(cases["eager"])
     batch = len(results["t"])
-    rows = [Row(f"{name} training step, batch {batch}", lambda r: "training" in r["name"], {k: c.step for k, c in cases.items()})]
+    steps = {k: c.step for k, c in cases.items()}
+    rows = [Row(f"{name} training step, batch {batch}", lambda r: "training" in r["name"], steps)]
     filters = [f"{name} training"]
     if name == "unet":  # a program of torch.compile for each shape takes long: where a target asks for it
         for count in (batch, 1):
