@@ -3,6 +3,7 @@
  *   override.c  --set
  *   vars.c      ${name}
  *   check.c     plugins, parameters, inputs -> pipei_graph
+ *   together.c   what of a node goes together
  *   order.c     cycles, kinds, what nobody uses
  *   target.c    expect and sweep */
 #ifndef PIPE_CORE_GRAPH_LOAD_H
@@ -78,6 +79,7 @@ PIPE_INTERNAL void pipei_check_set_vars(pipei_loader *l);
 
 /* Each of these reports and goes on. */
 PIPE_INTERNAL void pipei_check_nodes(pipei_loader *l);
+PIPE_INTERNAL void pipei_check_together(pipei_loader *l, const pipei_draft *d);
 PIPE_INTERNAL void pipei_check_order(pipei_loader *l);
 PIPE_INTERNAL void pipei_check_targets(pipei_loader *l);
 

@@ -7,9 +7,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Draws of one step: keys are (step, draw); a step has at most this many.  The last one is that of the
- * known part under a mask. */
-enum { DRAWS_PER_STEP = 64, MASK_DRAW = PIPE_SAMPLING_MASK_DRAW };
+/* Draws of one step, the last one that of a mask: keys are (step, draw). */
+enum { DRAWS_PER_STEP = PIPE_SAMPLING_MASK_DRAW + 1 };
 
 struct pipei_sampling {
     const pipe_sample_request *request;
@@ -110,6 +109,15 @@ pipe_tensor *pipe_predict_at(pipe_sampling *s, pipe_tensor *x, double t, pipe_pr
 }
 
 /* ---- several noise levels in one call ---- */
+static pipe_status check_forgets(const pipe_sampling *s, const char *how, pipe_error *err)
+{
+    if (!pipei_denoiser_remembers(s->denoiser))
+        return PIPE_OK;
+    return pipe_fail(err, PIPE_EINVAL,
+                     "%s remembers earlier steps (guidance with momentum, or that counts steps): it cannot be asked %s",
+                     s->denoiser->name, how);
+}
+
 static pipe_tensor *repeated(pipe_tensor *a, size_t times)
 {
     PIPE_CLEANUP(pipe_free_ptr) pipe_tensor **parts = pipe_alloc_array(times, sizeof(pipe_tensor *));
@@ -129,11 +137,7 @@ pipe_status pipe_predict_points(pipe_sampling *s, pipe_tensor *const *x, const d
     PIPE_CLEANUP(pipe_free_ptr) double *times = pipe_alloc_array((size_t)rows, sizeof *times);
     pipe_condition condition = s->condition ? *s->condition : (pipe_condition){.size = sizeof condition};
 
-    if (pipei_denoiser_remembers(s->denoiser))
-        return pipe_fail(err, PIPE_EINVAL,
-                         "%s remembers earlier steps (guidance with momentum, or that counts steps): it cannot "
-                         "be asked about several at once",
-                         s->denoiser->name);
+    PIPE_TRY(check_forgets(s, "about several at once", err));
     for (size_t k = 0; k < points; k++) {
         q[k] = question_of(s, x[k], t[k]);
         asked[k] = q[k].asked;
@@ -144,8 +148,7 @@ pipe_status pipe_predict_points(pipe_sampling *s, pipe_tensor *const *x, const d
     condition.embedding = repeated(condition.embedding, points);
     condition.mask = repeated(condition.mask, points);
     const pipe_level level = pipe_level_of(in->info.schedule, s->engine, times, rows);
-    pipe_tensor *output = pipe_denoise(s->denoiser, pipe_concat(asked, points, 0), &level,
-                                       s->condition ? &condition : NULL);
+    pipe_tensor *output = pipe_denoise(s->denoiser, pipe_concat(asked, points, 0), &level, &condition);
     PIPE_TRY(pipe_check(output, err));
     for (size_t k = 0; k < points; k++) {
         out[k] = answered(s, &q[k], pipe_slice(output, 0, (int64_t)k * n, n, 1), want);
@@ -304,11 +307,7 @@ pipe_status pipe_sampling_ends(pipe_sampling *s, pipe_error *err)
         return pipe_fail(err, PIPE_EINVAL,
                          "what a mask keeps is noised anew at grid points, but this sampler uses "
                          "only the ends of the grid");
-    if (pipei_denoiser_remembers(s->denoiser))
-        return pipe_fail(err, PIPE_EINVAL,
-                         "%s remembers earlier steps (guidance with momentum, or that counts steps): it cannot be "
-                         "asked by a sampler that has each sample at a level of its own",
-                         s->denoiser->name);
+    PIPE_TRY(check_forgets(s, "by a sampler that has each sample at a level of its own", err));
     if (last == 0)
         return pipe_fail(err, PIPE_EINVAL,
                          "between the ends of the grid there is nothing to integrate: its only "
@@ -534,7 +533,7 @@ static pipe_status loop(const pipe_sample_request *r, pipe_sampling *s, pipe_ten
     for (s->i = 0; s->i < s->steps; s->i++) {
         pipe_status status = pipe_sampler_step(r->sampler, s, err);
         if (status == PIPE_OK)
-            s->x = pipe_sampling_known(s, s->x, s->i + 1, MASK_DRAW);
+            s->x = pipe_sampling_known(s, s->x, s->i + 1, PIPE_SAMPLING_MASK_DRAW);
         if (status == PIPE_OK)
             status = pipe_check(s->x, err);
         if (status == PIPE_OK) {
@@ -564,7 +563,6 @@ pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_er
 {
     PIPE_CLEANUP(grid_free) grid g = {0};
     struct pipei_sampling internal = {.request = r, .noise = r->key};
-    pipe_sampler *options = NULL;
     pipe_tensor *x = NULL;
     pipe_sampling s = {.size = sizeof s,
                        .n = r->n,
@@ -578,7 +576,7 @@ pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_er
         return pipe_fail(err, PIPE_EINVAL,
                          "%s: it is not known what this denoiser predicts: train it first (step `fit`)",
                          r->denoiser->name);
-    options = pipei_sampler_inmost(r->sampler);
+    pipe_sampler *options = pipei_sampler_inmost(r->sampler);
     internal.common = pipei_object_common(options);
     PIPE_TRY(check_request(r, options, err));
     internal.noise.sample = r->first;
