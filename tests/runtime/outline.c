@@ -5,8 +5,6 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-TestSuite(outline, .timeout = 30);
-
 typedef struct outline_case {
     const char *source;
     const char *has;              /* a part of the result; NULL: the source stays as it is */

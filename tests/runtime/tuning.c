@@ -17,7 +17,7 @@ static void setup(void)
 
 static void teardown(void) { folder_drop(&folder); }
 
-TestSuite(tuning, .init = setup, .fini = teardown, .timeout = 600);
+TestSuite(tuning, .init = setup, .fini = teardown);
 
 static const pipei_tuned_device device = {
     .name = "A device", .vendor = "A vendor", .driver = "1.2", .local_memory = 32768, .max_work_group = 256};

@@ -24,29 +24,6 @@ static void teardown(void)
 
 TestSuite(bench, .init = setup, .fini = teardown);
 
-static const struct {
-    const char *why, *line, *err;
-} mistakes[] = {
-    {"no repetitions", "$PIPE bench --repeats=0", "--repeats=0: a number from 1 to 1000"},
-    {"repetitions in words", "$PIPE bench --repeats=many", "--repeats=many: a number from 1 to 1000"},
-    {"too many repetitions", "$PIPE bench --repeats=1001", "--repeats=1001: a number from 1 to 1000"},
-    {"an unknown class of device", "$PIPE bench --device-profile=avx51",
-     "there is no device profile \"avx51\": gpu, avx512, avx2, sse or auto (did you mean avx512?)"},
-    {"an unknown device", "$PIPE bench --device=abacus", "no OpenCL device is called \"abacus\""},
-    {"an operand", "$PIPE bench gemm", "\"gemm\" is one argument too many"},
-};
-
-Test(bench, mistakes)
-{
-    for (size_t k = 0; k < sizeof mistakes / sizeof mistakes[0]; k++) {
-        command c = command_run(folder, cache, mistakes[k].line);
-        command_expect(&c, 2, mistakes[k].why);
-        cr_expect(strstr(c.err, mistakes[k].err), "%s: \"%s\" is missing in \"%s\"", mistakes[k].why,
-                  mistakes[k].err, c.err);
-        command_free(&c);
-    }
-}
-
 static json_t *run_json(const char *line)
 {
     command c = command_run(folder, cache, line);
