@@ -1,4 +1,4 @@
-/* SOURCES: core/base/ core/graph/ core/plugin/ core/kinds/kinds.c */
+/* SOURCES: core/base/ core/graph/ core/plugin/ core/kinds/kinds.c core/kinds/sampler-params.c core/kinds/grid.c */
 /* The graph language on any bytes.  The first byte selects how many lines at the
  * beginning are overrides instead of text. */
 #include "tests/graph/plugins.h"
