@@ -12,6 +12,8 @@
 
 const char *const pipe_prediction_names[] = {"eps", "x0", "v", "score", "flow", "edm", "trigflow", NULL};
 
+const char *const pipe_variance_names[] = {"none", "range", "log", NULL};
+
 const char *pipe_prediction_name(pipe_prediction p)
 {
     return p >= PIPE_PREDICT_EPS && p <= PIPE_PREDICT_TRIGFLOW ? pipe_prediction_names[p - PIPE_PREDICT_EPS]
@@ -64,8 +66,31 @@ uint64_t pipe_denoiser_evaluations(const pipe_denoiser *d)
     return d->evaluations;
 }
 
+/* Has y the shape of x, with a last axis twice as long? */
+static bool is_doubled(const pipe_tensor *y, const pipe_tensor *x)
+{
+    pipe_shape want = *pipe_tensor_shape(x);
+
+    if (want.rank < 2)
+        return false;
+    want.dim[want.rank - 1] *= 2;
+    return pipe_shape_equal(pipe_tensor_shape(y), &want);
+}
+
+/* Leaves the prediction of an output that holds a variance too. */
+static pipe_tensor *without_variance(pipe_tensor *y, const pipe_condition *c)
+{
+    const int last = (int)pipe_rank(y) - 1;
+    const int64_t half = pipe_dim(y, last) / 2;
+
+    if (c && c->variance && !*c->variance)
+        *c->variance = pipe_slice(y, last, half, half, 1);
+    return pipe_slice(y, last, 0, half, 1);
+}
+
 pipe_tensor *pipe_denoise(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l, const pipe_condition *c)
 {
+    pipe_denoiser_info info;
     pipe_error err = PIPE_ERROR_INIT;
 
     if (c && c->perturbation && pipei_perturbation_check(d, c->perturbation, &err) != PIPE_OK)
@@ -74,6 +99,9 @@ pipe_tensor *pipe_denoise(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l,
         d->evaluations += (uint64_t)pipe_dim(x, 0);
     pipe_tensor *y = d->plugin->denoiser.predict(d->state, d->model, x, l, c);
     if (pipe_check(y, NULL) == PIPE_OK && !pipe_shape_equal(pipe_tensor_shape(y), pipe_tensor_shape(x))) {
+        if (is_doubled(y, x) && pipe_denoiser_describe(d, &info, &err) == PIPE_OK &&
+            info.variance != PIPE_VARIANCE_NONE)
+            return without_variance(y, c);
         char got[PIPE_SHAPE_TEXT], want[PIPE_SHAPE_TEXT];
         return pipe_object_poison(d, PIPE_EPLUGIN,
                                   "%s predicted a tensor of shape %s from samples of shape %s",

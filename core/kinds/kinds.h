@@ -49,6 +49,9 @@ PIPE_INTERNAL extern const pipe_param pipei_sampler_params[];
 PIPE_INTERNAL extern const char *const pipei_grid_names[];
 /* The sampler whose grid and options count: itself, or the one that it wraps. */
 PIPE_INTERNAL pipe_sampler *pipei_sampler_inmost(pipe_sampler *s);
+/* Can it, and what it wraps, work with such a denoiser? (sampling.c) */
+PIPE_INTERNAL pipe_status pipei_sampler_check_denoiser(pipe_sampler *sampler, const pipe_denoiser_info *info,
+                                                       pipe_error *err);
 /* Do the shared parameters go together?  Those of a sampler around another one must have their defaults.
  * Knows neither schedule nor denoiser.  As pipei_rules_check(). */
 PIPE_INTERNAL pipe_status pipei_sampler_check(const pipei_sampler_common *c, bool around,

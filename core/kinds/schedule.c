@@ -91,6 +91,21 @@ pipe_level pipe_level_of(pipe_schedule *s, pipe_engine *e, const double *t, int6
                         .dsigma = row[4]};
 }
 
+pipe_posterior pipe_posterior_of(double alpha_i, double sigma_i, double alpha_j, double sigma_j)
+{
+    const double decay = alpha_i / alpha_j; /* of the forward step from j to i */
+    const double added = sigma_i * sigma_i - decay * decay * sigma_j * sigma_j;
+    const double share = added / (sigma_i * sigma_i); /* 1 - (rho_j / rho_i)^2 */
+    const double variance = sigma_j * sigma_j * share;
+
+    return (pipe_posterior){.x = decay * (sigma_j * sigma_j) / (sigma_i * sigma_i),
+                            .x0 = alpha_j * share,
+                            .variance = variance,
+                            .forward = added,
+                            .log_middle = 0.5 * (log(added) + log(variance)),
+                            .log_half = 0.5 * (log(added) - log(variance))};
+}
+
 pipe_tensor *pipe_per_sample(pipe_tensor *a, const pipe_tensor *x)
 {
     pipe_shape shape = {.rank = pipe_rank(x)};

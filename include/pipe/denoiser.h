@@ -26,6 +26,22 @@ PIPE_API const char *pipe_prediction_name(pipe_prediction p);
 /** "eps", "x0", "v", "score", "flow", "edm", "trigflow", NULL: choices for parameters. */
 PIPE_API extern const char *const pipe_prediction_names[];
 
+/** What a network says of the variance of a step of DDPM, besides its prediction: its output then has twice the
+ *  samples' last axis, the prediction first. */
+typedef enum pipe_variance {
+    PIPE_VARIANCE_NONE = 0,
+    PIPE_VARIANCE_RANGE,            /* o, -1 to 1, leads from the posterior's to the forward step's, in logarithms
+                                       (Nichol and Dhariwal 2021, arXiv:2102.09672, equation 15; see pipe_posterior) */
+    PIPE_VARIANCE_LOG               /* ln of the variance itself: of the steps that it was trained with, no others */
+} pipe_variance;
+PIPE_API extern const char *const pipe_variance_names[];
+/** The parameter of a network that can do so; of a state with int64_t variance. */
+#define PIPE_VARIANCE_PARAM(state)                                                                              \
+    PIPE_CHOICE(state, variance, "none", pipe_variance_names,                                                   \
+                "what it says of the variance of each step, for sampler.ddpm with `variance: learned`: none, "   \
+                "range (where it lies between small and large), log (its logarithm, for the steps that it was "  \
+                "trained with alone)")
+
 typedef struct pipe_denoiser_info {
     size_t size;
     pipe_shape sample;              /* of one sample, without the batch axis; rank 0 while unknown */
@@ -34,6 +50,7 @@ typedef struct pipe_denoiser_info {
     int64_t classes;                /* labels 0 ... classes - 1; 0: unconditional */
     double sigma_data;              /* EDM's; 0.5 unless set */
     int64_t attention_blocks;       /* that a pipe_perturbation may name: 0 ... attention_blocks - 1; 0: none */
+    pipe_variance variance;         /* that it, or the network in it, predicts as well */
 } pipe_denoiser_info;
 
 /** How a network is made worse on purpose, so that guidance can lead away from what it then predicts. */
@@ -60,14 +77,17 @@ typedef struct pipe_condition {
     pipe_tensor *embedding;         /* [n, tokens, width] or NULL */
     pipe_tensor *mask;              /* [n, tokens], 1 = present; or NULL */
     const pipe_perturbation *perturbation; /* borrowed; NULL: the network as it is */
+    pipe_tensor **variance;         /* where not NULL, and it points to NULL, the first network that is asked puts
+                                       there what it says of the variance: samples' shape.  So what guidance passes
+                                       on is that of the prediction under the condition */
 } pipe_condition;
 
 typedef struct pipe_denoiser_api {
     /** Fills what it knows.  For networks the core has already put in what their
      *  training declared; guidance copies from what it wraps. NULL: nothing to add. */
     pipe_status (*describe)(void *self, pipe_denoiser_info *info, pipe_error *err);
-    /** x [n, ...] at level l -> prediction of the same shape.  `m` is NULL unless
-     *  PIPE_TRAINABLE; c may be NULL.  Thread: the pipeline's. */
+    /** x [n, ...] at level l -> prediction of the same shape, twice its last axis for a network with a
+     *  `variance`.  `m` is NULL unless PIPE_TRAINABLE; c may be NULL.  Thread: the pipeline's. */
     pipe_tensor *(*predict)(void *self, pipe_model *m, pipe_tensor *x, const pipe_level *l,
                             const pipe_condition *c);
     /* What closed forms know besides; NULL: not known.  See <pipe/gaussian.h>. */
@@ -106,7 +126,7 @@ PIPE_API pipe_status pipe_denoiser_describe(pipe_denoiser *d, pipe_denoiser_info
 /** What an objective says of the network it trains; saved with its weights. */
 PIPE_API pipe_status pipe_denoiser_declare(pipe_denoiser *d, pipe_prediction predicts, pipe_schedule *schedule,
                                            const pipe_shape *sample, double sigma_data, pipe_error *err);
-/** The raw output.  Poisoned with PIPE_EINVAL where c has a perturbation of blocks that
+/** The raw output, of x's shape: without what is said of a variance, which goes to c->variance.  Poisoned with PIPE_EINVAL where c has a perturbation of blocks that
  *  the denoiser has not: guidance has none of its own, whatever it is around. */
 PIPE_API pipe_tensor *pipe_denoise(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l, const pipe_condition *c);
 /** Samples that it has been asked about since it was made, whoever asked: the difference around a piece of

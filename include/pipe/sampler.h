@@ -36,6 +36,11 @@ typedef struct pipe_sampler_api {
     pipe_status (*step)(void *self, pipe_sampling *s, pipe_error *err);
     /** Releases what was kept.  May be NULL. */
     void (*end)(void *self);
+    /** Can it work with such a denoiser?  Asked before every batch and, where the
+     *  pipeline tells which denoiser it will be, before the first step of the run works: `predicts` and
+     *  `schedule` may then be unknown.  NULL: it can with all.
+     *  Since ABI 1.0. */
+    pipe_status (*check)(void *self, const pipe_denoiser_info *info, pipe_error *err);
     int32_t order;                  /* of convergence in the step size (0: stochastic) */
     int32_t calls_per_step;         /* denoiser evaluations */
     bool stochastic;
@@ -62,6 +67,10 @@ PIPE_API pipe_tensor *pipe_predict_x0(pipe_sampling *s, pipe_tensor *x);
 PIPE_API pipe_tensor *pipe_predict_eps(pipe_sampling *s, pipe_tensor *x);
 /** At any time t of the schedule (for the inner points of a step, or i + 1). */
 PIPE_API pipe_tensor *pipe_predict_at(pipe_sampling *s, pipe_tensor *x, double t, pipe_prediction want);
+/** pipe_predict_x0(), and what the network says of the step's variance, of x's shape (pipe_denoiser_info tells in
+ *  which form).  Poisoned with PIPE_EINVAL where no network was asked that says anything.
+ *  Since ABI 1.0. */
+PIPE_API pipe_tensor *pipe_predict_x0_and_variance(pipe_sampling *s, pipe_tensor *x, pipe_tensor **variance);
 /** Predictions for samples of several noise levels, x[k] at time t[k], in one call of the
  *  denoiser on all of them: out[k] is what pipe_predict_at() would give.
  *  Errors: PIPE_EINVAL  the denoiser remembers earlier steps (guidance with momentum)

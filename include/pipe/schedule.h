@@ -48,6 +48,15 @@ typedef struct pipe_level {
 PIPE_API pipe_level pipe_level_uniform(pipe_schedule *s, pipe_engine *e, int64_t n, double t);
 /** Row i at time t[i] (uploads n numbers). */
 PIPE_API pipe_level pipe_level_of(pipe_schedule *s, pipe_engine *e, const double *t, int64_t n);
+/** q(x_j | x_i, x0) of two noise levels of one schedule, i the noisier one: a Gaussian (Ho et al. 2020,
+ *  arXiv:2006.11239, equations 6 and 7, here for any alpha and sigma). */
+typedef struct pipe_posterior {
+    double x, x0;                   /* its mean is x x_i + x0 x0 */
+    double variance;                /* of the posterior: the step's if x0 were known; 0 for sigma_j = 0 */
+    double forward;                 /* of x_i given x_j: the step's for standard normal data */
+    double log_middle, log_half;    /* exp(log_middle + log_half o), o from -1 to 1, leads from `variance` to `forward` */
+} pipe_posterior;
+PIPE_API pipe_posterior pipe_posterior_of(double alpha_i, double sigma_i, double alpha_j, double sigma_j);
 /** `a` [n] reshaped to multiply samples of x's rank: [n, 1, 1, ...]. */
 PIPE_API pipe_tensor *pipe_per_sample(pipe_tensor *a, const pipe_tensor *x);
 /** A variance-preserving schedule given by a table of its training steps: what the

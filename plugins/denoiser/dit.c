@@ -7,7 +7,7 @@
 enum { TIME_FEATURES = 256 }; /* as the paper's code */
 
 typedef struct {
-    int64_t patch, width, depth, heads, classes;
+    int64_t patch, width, depth, heads, classes, variance;
     double mlp_ratio, dropout, time_scale;
     bool gradient_checkpointing;
 } state;
@@ -33,6 +33,7 @@ static const pipe_param params[] = {
               "compute each block again in the backward pass in place of keeping its inner values: less "
               "memory, the "
               "same bits, about a third more time per training step"),
+    PIPE_VARIANCE_PARAM(state),
     PIPE_PARAM_END};
 
 static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
@@ -51,9 +52,12 @@ static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
 
 static pipe_status describe(void *self, pipe_denoiser_info *info, pipe_error *err)
 {
+    const state *st = self;
+
     (void)err;
-    info->classes = ((const state *)self)->classes;
-    info->attention_blocks = ((const state *)self)->depth;
+    info->classes = st->classes;
+    info->attention_blocks = st->depth;
+    info->variance = (pipe_variance)st->variance;
     return PIPE_OK;
 }
 
@@ -181,7 +185,8 @@ static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pip
             "denoiser.dit takes images [n, height, width, channels] whose sides are multiples of the "
             "patch, %lld; not %s",
             (long long)p, pipe_shape_text(pipe_tensor_shape(x), shape, sizeof shape));
-    const int64_t rows = pipe_dim(x, 1) / p, columns = pipe_dim(x, 2) / p, channels = pipe_dim(x, 3);
+    const int64_t rows = pipe_dim(x, 1) / p, columns = pipe_dim(x, 2) / p, channels = pipe_dim(x, 3),
+                  outputs = (st->variance ? 2 : 1) * channels;
     pipe_tensor *e = embed(st, m, l, c);
     pipe_tensor *h = pipe_layer_conv2d_with(m, "patch", x, d, p, PIPE_CONV((uint32_t)p, 0), true,
                                             glorot(p * p * channels, d));
@@ -194,8 +199,8 @@ static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pip
         h = pipe_tap(m, pipe_name(m, "block.%d", (int)k), h);
     }
     pipe_tensor *a = zero_linear(m, "out.modulation", e, 2 * d);
-    h = zero_linear(m, "out.linear", modulate(h, chunk(a, 0, d), chunk(a, 1, d)), p * p * channels);
-    return unpatch(h, rows, columns, p, channels);
+    h = zero_linear(m, "out.linear", modulate(h, chunk(a, 0, d), chunk(a, 1, d)), p * p * outputs);
+    return unpatch(h, rows, columns, p, outputs);
 }
 
 PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {

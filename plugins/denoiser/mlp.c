@@ -7,7 +7,7 @@ enum { SILU, GELU, RELU, TANH };
 static const char *const activations[] = {"silu", "gelu", "relu", "tanh", NULL};
 
 typedef struct {
-    int64_t width, depth, features, classes, activation;
+    int64_t width, depth, features, classes, activation, variance;
     bool residual, zero_init, gradient_checkpointing;
     double dropout, time_scale;
 } state;
@@ -29,12 +29,16 @@ static const pipe_param params[] = {
         state, gradient_checkpointing, false,
         "compute each block again in the backward pass in place of keeping its inner values: less memory, the "
         "same bits, about a third more time per training step"),
+    PIPE_VARIANCE_PARAM(state),
     PIPE_PARAM_END};
 
 static pipe_status describe(void *self, pipe_denoiser_info *info, pipe_error *err)
 {
+    const state *st = self;
+
     (void)err;
-    info->classes = ((const state *)self)->classes;
+    info->classes = st->classes;
+    info->variance = (pipe_variance)st->variance;
     return PIPE_OK;
 }
 
@@ -81,7 +85,7 @@ static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pip
     if (pipe_rank(x) < 2 || pipe_dim(x, 0) == 0)
         return pipe_poison(pipe_model_engine(m), PIPE_ESHAPE,
                            "denoiser.mlp takes samples [n, ...] with values in them");
-    const int64_t n = pipe_dim(x, 0), d = pipe_count(x) / n;
+    const int64_t n = pipe_dim(x, 0), d = pipe_count(x) / n, each = st->variance ? 2 : 1;
     pipe_tensor *e = embed(st, m, l, c);
     pipe_tensor *h = pipe_layer_linear(m, "in", pipe_reshape(x, PIPE_SHAPE(n, d)), st->width);
 
@@ -96,7 +100,9 @@ static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pip
         h = pipe_tap(m, pipe_name(m, "block.%d", (int)k), h);
     }
     h = st->residual ? activate(st, h) : h;
-    return pipe_reshape(pipe_layer_linear_with(m, "out", h, d, true, last), *pipe_tensor_shape(x));
+    pipe_shape shape = *pipe_tensor_shape(x);
+    shape.dim[shape.rank - 1] *= each;
+    return pipe_reshape(pipe_layer_linear_with(m, "out", h, each * d, true, last), shape);
 }
 
 PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {

@@ -12,7 +12,7 @@
 enum { MAX_LEVELS = 8, MAX_BLOCKS = 8, MAX_SKIPS = 1 + MAX_LEVELS * (MAX_BLOCKS + 1) };
 
 typedef struct {
-    int64_t channels, blocks, heads, groups, classes;
+    int64_t channels, blocks, heads, groups, classes, variance;
     pipe_ints multipliers, attention;
     double dropout, time_scale;
     bool middle_attention, scale_shift, zero_init, gradient_checkpointing;
@@ -48,6 +48,7 @@ static const pipe_param params[] = {
               "compute each block again in the backward pass in place of keeping its inner values: less "
               "memory, the "
               "same bits, about a third more time per training step"),
+    PIPE_VARIANCE_PARAM(state),
     PIPE_PARAM_END};
 
 static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
@@ -98,6 +99,7 @@ static pipe_status describe(void *self, pipe_denoiser_info *info, pipe_error *er
     (void)err;
     info->classes = st->classes;
     info->attention_blocks = count_attention(st);
+    info->variance = (pipe_variance)st->variance;
     return PIPE_OK;
 }
 
@@ -258,7 +260,8 @@ static pipe_tensor *predict(void *self, pipe_model *m, pipe_tensor *x, const pip
     h = pipe_tap(m, "mid", block(st, m, &k, "mid.1", h, NULL, pipe_dim(h, 3), false));
     h = go_up(st, m, &k, h);
     h = pipe_layer_group_norm_with(m, "out.norm", h, (uint32_t)st->groups, PIPE_ACTIVATION_SILU);
-    return pipe_layer_conv2d_with(m, "out.conv", h, pipe_dim(x, 3), 3, PIPE_CONV(1, 1), true, last(st));
+    return pipe_layer_conv2d_with(m, "out.conv", h, (st->variance ? 2 : 1) * pipe_dim(x, 3), 3, PIPE_CONV(1, 1),
+                                  true, last(st));
 }
 
 PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {

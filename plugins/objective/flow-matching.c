@@ -22,7 +22,16 @@ static const pipe_param params[] = {
 
 static pipe_status declare(void *self, pipe_object *model, const pipe_dataset_info *data, pipe_error *err)
 {
-    return pipe_denoising_declare(model, data, PIPE_PREDICT_FLOW, ((state *)self)->schedule, err);
+    pipe_denoiser_info info;
+
+    PIPE_TRY(pipe_denoising_declare(model, data, PIPE_PREDICT_FLOW, ((state *)self)->schedule, err));
+    PIPE_TRY(pipe_denoiser_describe(model, &info, err));
+    if (info.variance != PIPE_VARIANCE_NONE)
+        return pipe_fail(err, PIPE_EINVAL,
+                         "%s predicts variances, which this objective does not teach: objective.denoise does, or set "
+                         "its `variance` to none",
+                         pipe_object_name(model));
+    return PIPE_OK;
 }
 
 static pipe_tensor *loss(void *self, pipe_object *model, pipe_batch *b)

@@ -1,39 +1,67 @@
 /* Ancestral sampling: Ho et al. 2020, arXiv:2006.11239, algorithm 2, between any
- * two noise levels: the posterior q(x_j | x_i, x0) with x0 predicted. */
+ * two noise levels: the posterior q(x_j | x_i, x0) with x0 predicted.  Learned variances:
+ * Nichol and Dhariwal 2021, arXiv:2102.09672. */
 #include <pipe/pipe.h>
 
 #include <math.h>
 
-enum { SMALL, LARGE };
+enum { SMALL, LARGE, LEARNED };
 
 typedef struct {
     int64_t variance;
 } state;
 
-static const char *const variances[] = {"small", "large", NULL};
+static const char *const variances[] = {"small", "large", "learned", NULL};
 
 static const pipe_param params[] = {
     PIPE_CHOICE(
         state, variance, "small", variances,
         "of the step: small is the posterior's (exact if x0 were known), large is the forward step's (exact "
-        "for standard normal data)"),
+        "for standard normal data), learned is what a network with the parameter `variance` predicts"),
     PIPE_PARAM_END};
+
+static pipe_status check(void *self, const pipe_denoiser_info *info, pipe_error *err)
+{
+    if (((const state *)self)->variance == LEARNED && info->variance == PIPE_VARIANCE_NONE)
+        return pipe_fail(err, PIPE_EINVAL,
+                         "`variance: learned` needs a network that predicts variances: one with `variance: range`, "
+                         "trained by objective.denoise");
+    return PIPE_OK;
+}
+
+/* The predicted x0, and the noise to be added; NULL: none. */
+static pipe_status predict(const state *st, pipe_sampling *s, const pipe_posterior *q, pipe_tensor **x0,
+                           pipe_tensor **noise, pipe_error *err)
+{
+    pipe_denoiser_info info;
+    pipe_tensor *log_variance;
+
+    *noise = NULL;
+    if (st->variance != LEARNED || !(q->variance > 0.0)) {
+        const double variance = st->variance == LARGE ? q->forward : q->variance;
+        *x0 = pipe_predict_x0(s, s->x);
+        if (q->variance > 0.0) /* no noise into the end */
+            *noise = pipe_scale(pipe_sampling_noise(s, 0), sqrt(variance));
+        return PIPE_OK;
+    }
+    PIPE_TRY(pipe_denoiser_describe(s->denoiser, &info, err));
+    *x0 = pipe_predict_x0_and_variance(s, s->x, &log_variance);
+    if (info.variance == PIPE_VARIANCE_RANGE)
+        log_variance = pipe_affine(log_variance, q->log_half, q->log_middle);
+    *noise = pipe_mul(pipe_exp(pipe_scale(log_variance, 0.5)), pipe_sampling_noise(s, 0));
+    return PIPE_OK;
+}
 
 static pipe_status step(void *self, pipe_sampling *s, pipe_error *err)
 {
-    const state *st = self;
     const size_t i = s->i, j = i + 1;
-    const double decay = s->alpha[i] / s->alpha[j]; /* of the forward step from j to i */
-    const double added = s->sigma[i] * s->sigma[i] - decay * decay * s->sigma[j] * s->sigma[j];
-    const double share = added / (s->sigma[i] * s->sigma[i]); /* 1 - (rho_j / rho_i)^2 */
-    const double small = s->sigma[j] * s->sigma[j] * share;
-    const double variance = s->sigma[j] > 0.0 ? (st->variance == LARGE ? added : small) : 0.0;
-    pipe_tensor *x0 = pipe_predict_x0(s, s->x);
+    const pipe_posterior q = pipe_posterior_of(s->alpha[i], s->sigma[i], s->alpha[j], s->sigma[j]);
+    pipe_tensor *x0, *noise;
 
-    s->x = pipe_axpby(decay * (s->sigma[j] * s->sigma[j]) / (s->sigma[i] * s->sigma[i]), s->x,
-                      s->alpha[j] * share, x0);
-    if (variance > 0.0)
-        s->x = pipe_axpby(1.0, s->x, sqrt(variance), pipe_sampling_noise(s, 0));
+    PIPE_TRY(predict(self, s, &q, &x0, &noise, err));
+    s->x = pipe_axpby(q.x, s->x, q.x0, x0);
+    if (noise)
+        s->x = pipe_add(s->x, noise);
     return pipe_check(s->x, err);
 }
 
@@ -47,5 +75,5 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .example = "solver: {plugin: sampler.ddpm, steps: 250}",
     .params = params,
     .state_size = sizeof(state),
-    .sampler = {.step = step, .order = 0, .calls_per_step = 1, .stochastic = true},
+    .sampler = {.check = check, .step = step, .order = 0, .calls_per_step = 1, .stochastic = true},
 };

@@ -22,17 +22,18 @@ typedef struct {
     char name[256];
 } golden_case;
 
-/* ---- a denoiser that gives another one's prediction as it is asked to ---- */
+/* ---- a denoiser that gives another one's prediction as it is asked to, and says something of the variance ---- */
 typedef struct {
     pipe_denoiser *denoiser;
-    int64_t as;
+    int64_t as, variance;
 } as_state;
 
 static const pipe_input as_inputs[] = {
     PIPE_INPUT(as_state, denoiser, PIPE_KIND_DENOISER, "whose prediction is converted"), PIPE_INPUT_END};
 
 static const pipe_param as_params[] = {
-    PIPE_CHOICE(as_state, as, NULL, pipe_prediction_names, "what is predicted"), PIPE_PARAM_END};
+    PIPE_CHOICE(as_state, as, NULL, pipe_prediction_names, "what is predicted"), PIPE_VARIANCE_PARAM(as_state),
+    PIPE_PARAM_END};
 
 static pipe_prediction as_prediction(const as_state *st)
 {
@@ -43,14 +44,22 @@ static pipe_status as_describe(void *self, pipe_denoiser_info *info, pipe_error 
 {
     PIPE_TRY(pipe_denoiser_describe(((as_state *)self)->denoiser, info, err));
     info->predicts = as_prediction(self);
+    info->variance = (pipe_variance)((as_state *)self)->variance;
     return PIPE_OK;
 }
 
 static pipe_tensor *as_predict(void *self, pipe_model *m, pipe_tensor *x, const pipe_level *l,
                                const pipe_condition *c)
 {
+    const as_state *st = self;
+    pipe_tensor *said = pipe_tanh(x), *y = pipe_predict(st->denoiser, x, l, c, as_prediction(self));
+
     (void)m;
-    return pipe_predict(((as_state *)self)->denoiser, x, l, c, as_prediction(self));
+    if (st->variance == PIPE_VARIANCE_NONE)
+        return y;
+    if (st->variance == PIPE_VARIANCE_LOG)
+        said = pipe_affine(said, 0.5, -3.0);
+    return pipe_concat((pipe_tensor *[]){y, said}, 2, 1);
 }
 
 static const pipe_plugin as_plugin = {
@@ -135,10 +144,11 @@ static pipe_object *object(const char *kind, const json_t *o)
 }
 
 /* The mixture under a schedule, predicting what the configuration says. */
-static pipe_object *denoiser(const json_t *mixture, pipe_object *schedule, const char *prediction)
+static pipe_object *denoiser(const json_t *mixture, pipe_object *schedule, const char *prediction,
+                             const json_t *variance)
 {
     const pipei_named_object on[] = {{"schedule", schedule}, {NULL, NULL}};
-    const char *params[PARAMS_MAX], *const as[] = {"as", prediction, NULL};
+    const char *params[PARAMS_MAX], *const as[] = {"as", prediction, "variance", variance ? json_string_value(variance) : "none", NULL};
     pipe_error err = PIPE_ERROR_INIT;
     pipe_object *out = NULL;
 
@@ -273,7 +283,8 @@ static double check(const json_t *file, const json_t *c)
 {
     const json_t *first = member(c, "start");
     pipe_object *schedule = object("schedule", member(c, "schedule"));
-    pipe_object *d = denoiser(member(file, "mixture"), schedule, string(c, "prediction"));
+    pipe_object *d = denoiser(member(file, "mixture"), schedule, string(c, "prediction"),
+                              json_object_get(c, "variance"));
     const bool inverse = json_object_get(c, "inverse") != NULL;
     pipe_object *s = sampler(member(c, "sampler"), schedule, member(c, "ratios"), inverse);
     expected e = {.name = string(c, "configuration"),

@@ -10,6 +10,8 @@ A file holds for each configuration
     sampler, schedule   plugin and parameters of pipe; a sampler without `grid` is
                         given the points of `ratios` as a custom grid
     prediction          what the denoiser predicts
+    variance            what it says of the variance besides (not in every file): "range", tanh(x), or "log",
+                        tanh(x) / 2 - 3
     state               what diffusers integrates: "x", or "x/alpha" (k-diffusion's)
     ratios              sigma / alpha at the N + 1 grid points; null: alpha is 0
     timesteps           that the scheduler hands to the model (not in every file)
@@ -90,6 +92,12 @@ def model(prediction, x, alpha, sigma, sigma_data):
     raise ValueError(prediction)
 
 
+def with_variance(out, x, kind):
+    """diffusers' `learned` takes the variance itself where pipe takes its logarithm."""
+    said = torch.tanh(x)
+    return torch.cat([out, said if kind == "range" else torch.exp(said / 2 - 3)], dim=1)
+
+
 # ---- the noise level of a call of the model: alpha, sigma of the state ----
 def level_vp(s, call, timestep):
     rho = float(s.sigmas[call])
@@ -140,7 +148,7 @@ LEVELS = {
 
 def configuration(options, sampler, schedule, prediction="eps", level="vp", steps=STEPS, step_options=None,
                   timesteps=True, set_options=None, sigma_data=0.5, prepare=None, whole=None, known=None,
-                  inverse=False):
+                  inverse=False, variance=None):
     """One configuration.
 
     options       of the scheduler's constructor
@@ -155,6 +163,7 @@ def configuration(options, sampler, schedule, prediction="eps", level="vp", step
     whole         of a scheduler that is called several times for a step: tells from
                   (scheduler, call) whether a call ended one
     inverse       of a scheduler from data to noise
+    variance      "range" or "log": the model says that of the variance too
     known         {"image": ..., "mask": ...} of an inpainting
     """
     return {k: v for k, v in locals().items()}
@@ -235,6 +244,8 @@ def run(cls, c):
         if hasattr(s, "scale_model_input"):
             s.scale_model_input(x, t)  # some classes find their place in it; the model here needs no scaling
         out = model(c["prediction"], x, alpha, sigma, c["sigma_data"])
+        if c["variance"]:
+            out = with_variance(out, x, c["variance"])
         x = s.step(out, t, x, **(c["step_options"] or {}))[0]
         assert x.dtype == torch.float64, "a single-precision number crept in"
         whole = (c["whole"] or ends_step)(s, call) or call + 1 == len(s.timesteps)
@@ -255,6 +266,7 @@ def run(cls, c):
         "start": listed(start),
         **listed(c["known"] or {}),
         **({"inverse": True} if c["inverse"] else {}),
+        **({"variance": c["variance"]} if c["variance"] else {}),
         "noise": listed(noise.steps[: len(states)]),
         "x": listed(states),
     }

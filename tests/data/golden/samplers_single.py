@@ -137,6 +137,9 @@ def ddpm():
                         level="index")
     yield configuration({**plain, **COSINE_OPTIONS, "prediction_type": "v_prediction",
                          "timestep_spacing": "trailing"}, {"plugin": "sampler.ddpm"}, COSINE, "v", level="index")
+    for kind, variance in ("learned_range", "range"), ("learned", "log"):
+        yield configuration({**plain, "variance_type": kind}, {"plugin": "sampler.ddpm", "variance": "learned"},
+                            LINEAR, level="index", variance=variance)
 
 
 @scheduler("DDPMParallelScheduler")

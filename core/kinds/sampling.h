@@ -1,0 +1,22 @@
+/* Sampling in progress, as its loop and what asks the denoiser know it.  Internal. */
+#ifndef PIPE_CORE_SAMPLING_H
+#define PIPE_CORE_SAMPLING_H
+
+#include "core/kinds/kinds.h"
+
+struct pipei_sampling {
+    const pipe_sample_request *request;
+    pipe_key noise;
+    bool own_schedule; /* the denoiser's own: no translation of levels */
+    pipe_denoiser_info info;
+    const pipei_sampler_common *common;
+    uint64_t calls; /* of the denoiser */
+    double ends[4][3]; /* t, alpha, sigma, lambda of a grid that was reduced to its ends */
+    pipe_tensor *first_bad; /* [n]: the step behind which a row was first not finite, from 1; 0: none */
+};
+
+/* Can the denoiser be asked in another way than once per step?  PIPE_EINVAL where it remembers; `how` ends
+ * "it cannot be asked ...". (asking.c) */
+PIPE_INTERNAL pipe_status pipei_sampling_check_forgets(const pipe_sampling *s, const char *how, pipe_error *err);
+
+#endif
