@@ -98,6 +98,7 @@ pipe_status pipei_check_early(pipei_session *s, pipe_error *err)
 {
     for (size_t k = 0; k < s->n; k++)
         if (s->task[k].node->plugin->step && s->task[k].state == PIPEI_WAITING) {
+            PIPE_TRY(pipei_need_engine(s, err));
             PIPE_TRY(check_grid(s, &s->task[k], err));
             PIPE_TRY(check_denoiser(s, &s->task[k], err));
         }

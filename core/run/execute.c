@@ -49,8 +49,7 @@ static const char *wanted_device(const pipei_session *s)
     return variable && *variable ? variable : "auto";
 }
 
-/* Before any object is made, so that pipe_context_engine() cannot fail. */
-static pipe_status need_engine(pipei_session *s, pipe_error *err)
+pipe_status pipei_need_engine(pipei_session *s, pipe_error *err)
 {
     pipei_environment *env = s->env;
     const char *device = wanted_device(s);
@@ -324,7 +323,7 @@ static pipe_status run_locked(pipei_session *s, pipei_task *t, pipe_error *err)
 {
     char took[32];
 
-    PIPE_TRY(need_engine(s, err));
+    PIPE_TRY(pipei_need_engine(s, err));
     PIPE_TRY(pipei_live(s, t, err));
     prepare_context(s, t);
     pipe_log(PIPE_LOG_DEBUG, t->node->name, "runs: %s", t->why);

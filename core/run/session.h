@@ -99,6 +99,8 @@ void pipei_release(pipei_session *s);                           /* all objects, 
 pipe_status pipei_component(pipei_session *s, pipei_task *t, pipe_object **out,
                             pipe_error *err); /* borrowed */
 pipe_status pipei_live(pipei_session *s, pipei_task *t, pipe_error *err); /* t->plugin */
+/* Before any object is made, so that pipe_context_engine() cannot fail. */
+pipe_status pipei_need_engine(pipei_session *s, pipe_error *err);
 
 /* store.c */
 pipe_status pipei_store(pipei_session *s, pipei_task *t, pipe_error *err);
