@@ -93,23 +93,31 @@ pipe_tensor *pipe_predict_at(pipe_sampling *s, pipe_tensor *x, double t, pipe_pr
     return answered(s, &q, pipe_denoise(s->denoiser, q.asked, &q.there, s->condition), want);
 }
 
-pipe_tensor *pipe_predict_x0_and_variance(pipe_sampling *s, pipe_tensor *x, pipe_tensor **variance)
+pipe_tensor *pipe_predict_x0_and_log_variance(pipe_sampling *s, pipe_tensor *x, const pipe_posterior *step,
+                                              pipe_tensor **log_variance)
 {
-    const question q = question_of(s, x, s->t[s->i]);
-    pipe_condition condition = s->condition ? *s->condition : (pipe_condition){.size = sizeof condition};
+    const pipe_condition *before = s->condition;
+    pipe_condition condition = before ? *before : (pipe_condition){.size = sizeof condition};
+    pipe_tensor *said = NULL;
 
-    *variance = NULL;
-    condition.variance = variance;
-    if (!s->answer) {
-        s->internal->calls++;
-        pipe_tensor *output = pipe_denoise(s->denoiser, q.asked, &q.there, &condition);
-        if (*variance || pipe_check(output, NULL) != PIPE_OK)
-            return answered(s, &q, output, PIPE_PREDICT_X0);
-    }
-    return *variance = pipe_poison(s->engine, PIPE_EINVAL,
-                                   s->answer ? "a variance that is learned cannot be had by a sampler inside one "
-                                               "that takes many steps at once"
-                                             : "no network was asked that says anything of the variance");
+    if (s->answer)
+        return *log_variance = pipe_poison(s->engine, PIPE_EINVAL,
+                                           "a variance that is learned cannot be had by a sampler inside one that "
+                                           "takes many steps at once");
+    condition.variance = &said;
+    s->condition = &condition;
+    pipe_tensor *x0 = pipe_predict_x0(s, x);
+    s->condition = before;
+    if (pipe_check(x0, NULL) != PIPE_OK) /* perhaps before a network was asked */
+        return *log_variance = x0;
+    if (!said)
+        return *log_variance = pipe_poison(s->engine, PIPE_EINVAL,
+                                           "%s: no network was asked that says anything of the variance",
+                                           s->denoiser->name);
+    *log_variance = s->internal->info.variance == PIPE_VARIANCE_RANGE
+                        ? pipe_affine(said, step->log_half, step->log_middle)
+                        : said;
+    return x0;
 }
 
 /* ---- several noise levels in one call ---- */

@@ -49,7 +49,8 @@ PIPE_INTERNAL extern const pipe_param pipei_sampler_params[];
 PIPE_INTERNAL extern const char *const pipei_grid_names[];
 /* The sampler whose grid and options count: itself, or the one that it wraps. */
 PIPE_INTERNAL pipe_sampler *pipei_sampler_inmost(pipe_sampler *s);
-/* Can it, and what it wraps, work with such a denoiser? (sampling.c) */
+/* Has it, or what it wraps, something to ask of a denoiser?  Can it work with such a one? (sampling.c) */
+PIPE_INTERNAL bool pipei_sampler_checks_denoiser(pipe_sampler *sampler);
 PIPE_INTERNAL pipe_status pipei_sampler_check_denoiser(pipe_sampler *sampler, const pipe_denoiser_info *info,
                                                        pipe_error *err);
 /* Do the shared parameters go together?  Those of a sampler around another one must have their defaults.

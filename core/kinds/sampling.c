@@ -79,6 +79,13 @@ pipe_status pipe_sampler_begin(pipe_sampler *sampler, pipe_sampling *s, pipe_err
     return status == PIPE_OK ? PIPE_OK : pipe_context_fail(err, status, "%s", sampler->name);
 }
 
+bool pipei_sampler_checks_denoiser(pipe_sampler *sampler)
+{
+    const pipe_sampler_api *api = &sampler->plugin->sampler;
+
+    return api->check || (api->inner && pipei_sampler_checks_denoiser(api->inner(sampler->state)));
+}
+
 pipe_status pipei_sampler_check_denoiser(pipe_sampler *sampler, const pipe_denoiser_info *info, pipe_error *err)
 {
     const pipe_sampler_api *api = &sampler->plugin->sampler;

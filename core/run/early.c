@@ -66,6 +66,8 @@ static pipe_status check_denoiser(pipei_session *s, pipei_task *t, pipe_error *e
     if (!sampler || !denoiser || !needs_no_step(sampler))
         return PIPE_OK;
     PIPE_TRY(pipei_component(s, pipei_task_of(s, sampler), &made, err));
+    if (!pipei_sampler_checks_denoiser(made)) /* a denoiser may be large: it is made when it is needed */
+        return PIPE_OK;
     PIPE_TRY(pipei_component(s, pipei_task_of(s, denoiser), &with, err));
     if (pipe_denoiser_describe(with, &info, NULL) != PIPE_OK) /* it will be described when it is trained */
         return PIPE_OK;

@@ -126,8 +126,9 @@ PIPE_API pipe_status pipe_denoiser_describe(pipe_denoiser *d, pipe_denoiser_info
 /** What an objective says of the network it trains; saved with its weights. */
 PIPE_API pipe_status pipe_denoiser_declare(pipe_denoiser *d, pipe_prediction predicts, pipe_schedule *schedule,
                                            const pipe_shape *sample, double sigma_data, pipe_error *err);
-/** The raw output, of x's shape: without what is said of a variance, which goes to c->variance.  Poisoned with PIPE_EINVAL where c has a perturbation of blocks that
- *  the denoiser has not: guidance has none of its own, whatever it is around. */
+/** The raw output, of x's shape: without what is said of a variance, which goes to c->variance.  Poisoned with
+ *  PIPE_EINVAL where c has a perturbation of blocks that the denoiser has not: guidance has none of its own,
+ *  whatever it is around. */
 PIPE_API pipe_tensor *pipe_denoise(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l, const pipe_condition *c);
 /** Samples that it has been asked about since it was made, whoever asked: the difference around a piece of
  *  work is what that took.  Guidance counts the questions to itself; those that it asks are counted by the

@@ -67,10 +67,11 @@ PIPE_API pipe_tensor *pipe_predict_x0(pipe_sampling *s, pipe_tensor *x);
 PIPE_API pipe_tensor *pipe_predict_eps(pipe_sampling *s, pipe_tensor *x);
 /** At any time t of the schedule (for the inner points of a step, or i + 1). */
 PIPE_API pipe_tensor *pipe_predict_at(pipe_sampling *s, pipe_tensor *x, double t, pipe_prediction want);
-/** pipe_predict_x0(), and what the network says of the step's variance, of x's shape (pipe_denoiser_info tells in
- *  which form).  Poisoned with PIPE_EINVAL where no network was asked that says anything.
+/** pipe_predict_x0(), and ln of the variance of a step that the network predicts, of x's shape.  Both are poisoned
+ *  with PIPE_EINVAL where no network was asked that predicts one.
  *  Since ABI 1.0. */
-PIPE_API pipe_tensor *pipe_predict_x0_and_variance(pipe_sampling *s, pipe_tensor *x, pipe_tensor **variance);
+PIPE_API pipe_tensor *pipe_predict_x0_and_log_variance(pipe_sampling *s, pipe_tensor *x, const pipe_posterior *step,
+                                                       pipe_tensor **log_variance);
 /** Predictions for samples of several noise levels, x[k] at time t[k], in one call of the
  *  denoiser on all of them: out[k] is what pipe_predict_at() would give.
  *  Errors: PIPE_EINVAL  the denoiser remembers earlier steps (guidance with momentum)

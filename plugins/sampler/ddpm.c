@@ -29,39 +29,23 @@ static pipe_status check(void *self, const pipe_denoiser_info *info, pipe_error 
     return PIPE_OK;
 }
 
-/* The predicted x0, and the noise to be added; NULL: none. */
-static pipe_status predict(const state *st, pipe_sampling *s, const pipe_posterior *q, pipe_tensor **x0,
-                           pipe_tensor **noise, pipe_error *err)
-{
-    pipe_denoiser_info info;
-    pipe_tensor *log_variance;
-
-    *noise = NULL;
-    if (st->variance != LEARNED || !(q->variance > 0.0)) {
-        const double variance = st->variance == LARGE ? q->forward : q->variance;
-        *x0 = pipe_predict_x0(s, s->x);
-        if (q->variance > 0.0) /* no noise into the end */
-            *noise = pipe_scale(pipe_sampling_noise(s, 0), sqrt(variance));
-        return PIPE_OK;
-    }
-    PIPE_TRY(pipe_denoiser_describe(s->denoiser, &info, err));
-    *x0 = pipe_predict_x0_and_variance(s, s->x, &log_variance);
-    if (info.variance == PIPE_VARIANCE_RANGE)
-        log_variance = pipe_affine(log_variance, q->log_half, q->log_middle);
-    *noise = pipe_mul(pipe_exp(pipe_scale(log_variance, 0.5)), pipe_sampling_noise(s, 0));
-    return PIPE_OK;
-}
-
 static pipe_status step(void *self, pipe_sampling *s, pipe_error *err)
 {
+    const int64_t variance = ((const state *)self)->variance;
     const size_t i = s->i, j = i + 1;
     const pipe_posterior q = pipe_posterior_of(s->alpha[i], s->sigma[i], s->alpha[j], s->sigma[j]);
-    pipe_tensor *x0, *noise;
+    const bool last = !(q.variance > 0.0); /* no noise into the end */
+    pipe_tensor *log_variance, *x0;
 
-    PIPE_TRY(predict(self, s, &q, &x0, &noise, err));
-    s->x = pipe_axpby(q.x, s->x, q.x0, x0);
-    if (noise)
-        s->x = pipe_add(s->x, noise);
+    if (variance == LEARNED && !last) {
+        x0 = pipe_predict_x0_and_log_variance(s, s->x, &q, &log_variance);
+        s->x = pipe_add(pipe_axpby(q.x, s->x, q.x0, x0),
+                        pipe_mul(pipe_exp(pipe_scale(log_variance, 0.5)), pipe_sampling_noise(s, 0)));
+    } else {
+        x0 = pipe_predict_x0(s, s->x);
+        s->x = pipe_step_add_noise(s, pipe_axpby(q.x, s->x, q.x0, x0),
+                                   last ? 0.0 : sqrt(variance == LARGE ? q.forward : q.variance), 0);
+    }
     return pipe_check(s->x, err);
 }
 

@@ -111,8 +111,8 @@ Test(run_resume, last_two_checkpoints_are_kept_and_shown)
     PIPE_CLEANUP(result_free) result r = run_plain(alone);
     RAN(r);
     PIPE_CLEANUP(pipe_free_ptr)
-    char *mirror = pipei_path_join(r.out.folder, "checkpoints/work/step-00000020.safetensors");
-    cr_expect(pipei_path_exists(mirror), "the run folder has its own checkpoints");
+    char *own = pipei_path_join(r.out.folder, "checkpoints/work/step-00000020.safetensors");
+    cr_expect(pipei_path_exists(own), "the run folder has its own checkpoints");
 }
 
 /* A damaged one is left out: the one before it serves. */
