@@ -3,6 +3,7 @@
 #include <pipe/pipe.h>
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct {
@@ -23,15 +24,23 @@ static const pipe_param params[] = {
     PIPE_PARAM_END,
 };
 
+static int smaller_first(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
 static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
 {
     const state *st = self;
     PIPE_CLEANUP(pipe_free_ptr) float *a = NULL;
     PIPE_CLEANUP(pipe_free_ptr) float *b = NULL;
+    PIPE_CLEANUP(pipe_free_ptr) double *own = NULL;
     char shape_a[PIPE_SHAPE_TEXT], shape_b[PIPE_SHAPE_TEXT];
     pipe_shape sa, sb;
     size_t na, nb;
-    double sum = 0.0, worst = 0.0;
+    double sum = 0.0;
 
     PIPE_TRY(pipe_dataset_read_x(st->samples, &sa, &na, &a, err));
     PIPE_TRY(pipe_dataset_read_x(st->reference, &sb, &nb, &b, err));
@@ -46,28 +55,38 @@ static pipe_status run(void *self, pipe_context *ctx, pipe_error *err)
     if (na > nb)
         return pipe_fail(err, PIPE_EINVAL, "%zu samples of %s are compared, more than the %zu of %s", na,
                          pipe_object_name(st->samples), nb, pipe_object_name(st->reference));
+    if (na == 0)
+        return pipe_fail(err, PIPE_EINVAL, "%s has no samples", pipe_object_name(st->samples));
     const size_t each = (size_t)pipe_shape_count(&sa);
+    own = pipe_alloc(na * sizeof *own);
     for (size_t i = 0; i < na; i++) {
-        double own = 0.0;
+        double squares = 0.0;
         for (size_t j = 0; j < each; j++) {
             const double difference = (double)a[i * each + j] - (double)b[i * each + j];
-            own += difference * difference;
+            squares += difference * difference;
         }
-        sum += own;
-        worst = fmax(worst, own);
+        if (!isfinite(squares))
+            return pipe_fail(err, PIPE_EDOMAIN, "sample %zu of %s and of %s: their difference is %s", i,
+                             pipe_object_name(st->samples), pipe_object_name(st->reference),
+                             isnan(squares) ? "NaN" : "infinite");
+        sum += squares;
+        own[i] = sqrt(squares / (double)each);
     }
+    qsort(own, na, sizeof *own, smaller_first);
     PIPE_TRY(pipe_report(ctx, "rmse", sqrt(sum / (double)(na * each)), err));
-    return pipe_report(ctx, "worst", sqrt(worst / (double)each), err);
+    PIPE_TRY(pipe_report(ctx, "median", 0.5 * (own[(na - 1) / 2] + own[na / 2]), err));
+    return pipe_report(ctx, "worst", own[na - 1], err);
 }
 
 PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     PIPE_ABI(PIPE_KIND_METRIC),
     .name = "metric.rmse",
-    .version = "1.1.0",
+    .version = "1.2.0",
     .licence = "MIT",
     .summary = "root mean squared difference between samples that belong together",
-    .help = "Reports `rmse`, over all numbers of all samples, and `worst`, that of the sample that differs "
-            "most.",
+    .help = "Reports `rmse`, over all numbers of all samples; `median`, of the samples' own (the mean of the two "
+            "in the middle where their number is even), which a few that differ much do not move; and "
+            "`worst`, that of the sample that differs most.",
     .example = "error: {plugin: metric.rmse, samples: fast, reference: exact}",
     .params = params,
     .inputs = inputs,

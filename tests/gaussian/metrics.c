@@ -179,6 +179,38 @@ Test(numbers, rmse)
                   PIPE_EINVAL, &err, "count|2 samples", "more than there are");
 }
 
+Test(numbers, rmse_has_a_median)
+{
+    /* by sample 5, 1, 300, 0, each sqrt(1/2) of it: unsorted, and one far off */
+    static const float a[] = {3, 4, 1, 0, 300, 0, 0, 0}, zero[8] = {0}, bad[] = {0, 0, NAN, 1, 0, 0, 0, 0};
+    static const struct {
+        const char *count;
+        double median;
+        const char *why;
+    } cases[] = {
+        {"1", 5.0, "one sample is its own median"},
+        {"2", 3.0, "even: the mean of both"},
+        {"3", 5.0, "odd: the middle one, not that of the middle row"},
+        {"4", 3.0, "even: the two in the middle; 300 moves nothing"},
+    };
+    pipe_dataset *p = test_hold(data_make(PIPE_SHAPE(2), 4, a, NULL, 0)),
+                 *q = test_hold(data_make(PIPE_SHAPE(2), 4, zero, NULL, 0)),
+                 *r = test_hold(data_make(PIPE_SHAPE(2), 4, bad, NULL, 0));
+    pipe_context *ctx = test_hold(data_context(NULL));
+    pipe_error err = PIPE_ERROR_INIT;
+
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        OK(data_run(ctx, "metric", "metric.rmse", (const char *const[]){"count", cases[k].count, NULL},
+                    (const pipei_named_object[]){{"samples", p}, {"reference", q}, {NULL, NULL}}, &err));
+        cr_expect_float_eq(data_reported(ctx, "median"), cases[k].median * sqrt(0.5), 1e-12, "%s",
+                           cases[k].why);
+    }
+    check_failure(data_run(ctx, "metric", "metric.rmse", NULL,
+                           (const pipei_named_object[]){{"samples", p}, {"reference", r}, {NULL, NULL}},
+                           &err),
+                  PIPE_EDOMAIN, &err, "sample 1|NaN", "a NaN has no place in an order");
+}
+
 static pipe_metrics *reported(const char *name, double value, const char *other, double second)
 {
     pipe_context *ctx = test_hold(data_context(NULL));
