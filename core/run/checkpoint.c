@@ -271,6 +271,8 @@ pipe_status pipe_checkpoint_load(pipe_context *ctx, uint64_t *step, const pipe_s
             return pipe_fail(err, status, "%s", reason.message);
         pipe_log(PIPE_LOG_INFO, ctx->node, "continues from the checkpoint of step %" PRIu64, steps[k]);
         *step = ctx->resumed = ctx->saved = steps[k];
+        if (ctx->progress)
+            pipei_progress_resume(ctx->progress);
         return PIPE_OK;
     }
     *step = 0;

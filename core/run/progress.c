@@ -28,6 +28,7 @@ struct pipei_progress {
     double sampled_at;              /* when the rate was last updated */
     uint64_t sampled_done;
     double drawn_at;
+    bool resumed;                   /* the next update says where an earlier run ended */
     bool running, visible;          /* visible: the bar stands on the terminal's last line */
 };
 
@@ -175,8 +176,13 @@ void pipei_progress_begin(pipei_progress *p, const char *node)
     p->rate = 0;
     p->sampled_at = pipei_clock();
     p->drawn_at = p->mode == BAR ? 0.0 : p->sampled_at;
-    p->running = false;             /* nothing to draw before the first update */
+    p->running = p->resumed = false; /* nothing to draw before the first update */
     pipei_log_unlock();
+}
+
+void pipei_progress_resume(pipei_progress *p)
+{
+    p->resumed = true;
 }
 
 static void sample_rate(pipei_progress *p, double now)
@@ -221,6 +227,11 @@ void pipei_progress_update(pipei_progress *p, const char *node, uint64_t done, u
     const bool last = total && done >= total && p->mode == JSON_LINES;
 
     p->done = done;
+    if (p->resumed) {
+        p->resumed = false;
+        p->sampled_at = now;
+        p->sampled_done = done;
+    }
     if (now - p->drawn_at < interval && !last)
         return;
     pipei_log_lock();

@@ -13,6 +13,8 @@ pipe_status pipei_progress_new(const char *mode, pipei_progress **out, pipe_erro
 void pipei_progress_free(pipei_progress *p);
 /* A step begins: the rate starts afresh. */
 void pipei_progress_begin(pipei_progress *p, const char *node);
+/* It continues an earlier run: what its next update says is done was done there, and does not count. */
+PIPE_INTERNAL void pipei_progress_resume(pipei_progress *p);
 /* Cheap unless something is due to be drawn. */
 void pipei_progress_update(pipei_progress *p, const char *node, uint64_t done, uint64_t total,
                            const char *unit, const char *detail);

@@ -28,7 +28,8 @@ PIPE_API pipe_status pipe_output_path(pipe_context *ctx, const char *name, const
 PIPE_API const char *pipe_context_pipeline_yaml(const pipe_context *ctx);
 PIPE_API const char *pipe_context_summary(const pipe_context *ctx);
 
-/** Progress of this step; `detail` ("loss 0.123") may be NULL.  Cheap: call it every iteration. */
+/** Progress of this step; `detail` ("loss 0.123") may be NULL.  Cheap: call it every iteration, and once behind
+ *  pipe_checkpoint_load(): the rate that is shown counts what is done from there on. */
 PIPE_API void pipe_progress(pipe_context *ctx, uint64_t done, uint64_t total, const char *unit, const char *detail);
 /** True once a signal asked to stop: save a checkpoint, return PIPE_EINTERRUPTED.
  *  *save (may be NULL) is true then, and once for each SIGUSR1, which asks for a

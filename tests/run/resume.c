@@ -115,6 +115,30 @@ Test(run_resume, last_two_checkpoints_are_kept_and_shown)
     cr_expect(pipei_path_exists(own), "the run folder has its own checkpoints");
 }
 
+/* One step in at least 60 ms is at most 16.7 a second, whatever the earlier run did. */
+Test(run_resume, the_rate_counts_this_run_alone)
+{
+    PIPE_CLEANUP(run_leave) char *folder = run_place();
+    const pipei_run_options json = {.progress = "json", .device = "cpu"};
+
+    cr_expect_eq(run_status(alone, &plain, (const char *const[]){"work.steps=16", "work.die_at=15", NULL}),
+                 128 + SIGKILL);
+    fflush(stderr);
+    const int saved = dup(STDERR_FILENO);
+    cr_assert_not_null(freopen("said", "w", stderr));
+    const int status = run_status(alone, &json, (const char *const[]){"work.steps=16", "work.pause=60", NULL});
+    fflush(stderr);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    cr_assert_eq(status, 0);
+    PIPE_CLEANUP(pipe_free_ptr) char *said = run_read(".", "said");
+    const char *last = strstr(said, "\"done\":16");
+    const char *rate = last ? strstr(last, "\"rate\":") : NULL;
+    cr_assert_not_null(rate, "no rate at step 16 in:\n%s", said);
+    const double per_second = strtod(rate + 7, NULL);
+    cr_expect(per_second > 0.0 && per_second <= 1.0 / 0.06, "%g steps/s", per_second);
+}
+
 /* A damaged one is left out: the one before it serves. */
 Test(run_resume, damaged_checkpoint)
 {

@@ -134,9 +134,9 @@ static pipe_status make_run(void *self, pipe_context *ctx, pipe_error *err)
     return status;
 }
 
-/* long: adds 1 to a leaf, `steps` times; dies, stops or is asked to save on the way. */
+/* long: adds 1 to a leaf, `steps` times, each after a pause (ms); dies, stops or is asked to save on the way. */
 typedef struct lengthy {
-    int64_t steps, every, die_at, signal_at, number, twice;
+    int64_t steps, every, die_at, signal_at, number, twice, pause;
     pipe_dataset *data;
 } lengthy;
 
@@ -150,6 +150,7 @@ static const pipe_param long_params[] = {
     PIPE_INT(lengthy, steps, 20, 1, 100000, "steps", "how many"),
     PIPE_INT(lengthy, every, 5, 1, 100000, "steps", "between checkpoints"),
     HIDDEN_INT(die_at), HIDDEN_INT(signal_at), HIDDEN_INT(number), HIDDEN_INT(twice),
+    HIDDEN_INT(pause),
     PIPE_PARAM_END
 };
 static const pipe_input long_inputs[] = {PIPE_INPUT_OPTIONAL(lengthy, data, "dataset", "not used"),
@@ -174,8 +175,10 @@ static pipe_status long_loop(const lengthy *l, pipe_context *ctx, pipe_tensor *l
 
     PIPE_TRY(pipe_checkpoint_load(ctx, &step, items, 1, err));
     PIPE_TRY(pipe_read_f32(leaf, value, 2, err));
+    pipe_progress(ctx, step, (uint64_t)l->steps, "steps", NULL);
     while (step < (uint64_t)l->steps) {
         bool save;
+        usleep((useconds_t)l->pause * 1000);
         step++;
         value[0] += 1.0f;
         value[1] += 0.1f * value[0];            /* depends on the whole history */
