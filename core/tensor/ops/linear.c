@@ -9,8 +9,10 @@
  *                vectors, or where they are large enough for the strided walk to cost
  *                more than the copy.  In a product a' b, the gradient of weights, both
  *                operands are long: a work-item packs a block as it comes to it.
- *     a          read where it lies, through one pointer per row of the tile; but a' is
- *                packed by tiles, since its walk along k has the stride of a whole row.
+ *     a          a' is packed by tiles, since its walk along k has the stride of a whole
+ *                row. A block of rows that many panels read is copied: rows a multiple of
+ *                4 KiB apart share the few places that one set of the level 1 cache has.
+ *                What is read less often is read where it lies, by a pointer per row.
  *     sums       of a chunk's tiles in a room of the work-item's own until k is through.
  *
  * Where the output has too few chunks for all cores and k is long, k is shared among
@@ -28,6 +30,8 @@ enum { A_TA, A_TB };      /* attr->i */
 /* A chunk packed in the kernel is read at least so often. */
 #define LEAST_TILES 8
 #define LEAST_PANELS 4
+/* Panels that read a block of rows from which a copy of it pays. */
+#define COPY_PANELS 4
 /* Work-items per core: several even out a core that is busy elsewhere. */
 #define ITEMS 4
 /* The shortest sum that is given a work-item of its own. */
@@ -119,6 +123,22 @@ static const char pack_a_call[] =
     "        pack_a(base_a + (size_t)k0 * n_m + m0, n_m, m1 - m0, n_m - m0, steps, packed_a);\n";
 static const char pack_b_call[] =
     "        pack_b(base_b + (size_t)k0 * n_n + n0, n_n, n1 - n0, n_n - n0, steps, packed_b);\n";
+/* a b: rows in the order of the tiles, $ROW apart; rows after the last are the last. */
+static const char copy_text[] =
+    "static void copy_a(global const float *from, const int row, const int rows, const int steps, global float *to)\n"
+    "{\n"
+    "    const int all = (rows + $ROWS - 1) / $ROWS * $ROWS;\n"
+    "    for (int m = 0; m < all; m++, to += $ROW) {\n"
+    "        global const float *a = from + (size_t)min(m, rows - 1) * row;\n"
+    "        int k = 0;\n"
+    "        for (; k + $WIDTH <= steps; k += $WIDTH)\n"
+    "            vstore$WIDTH(vload$WIDTH(0, a + k), 0, to + k);\n"
+    "        for (; k < steps; k++)\n"
+    "            to[k] = a[k];\n"
+    "    }\n"
+    "}\n";
+static const char copy_a_call[] =
+    "        copy_a(base_a + (size_t)m0 * row_a + k0, row_a, m1 - m0, steps, packed_a);\n";
 /* A part of the sum: what is to follow follows the whole. */
 static const char plain_out_text[] =
     "                    for (int j = 0; j < cols; j++)\n"
@@ -179,6 +199,7 @@ static pipei_tile choose(const pipe_device_profile *p, const pipei_matmul *g)
 typedef struct cut {
     bool pack_b;                     /* by a launch of its own */
     bool inside;                     /* both operands, block by block in the kernel */
+    bool copy_a;                     /* rows of a, block by block in the kernel */
     int64_t batch, tiles, panels;
     int64_t chunk_tiles, chunk_panels, chunk_k, parts;
     int64_t sums;                    /* floats of sums in a work-item's room */
@@ -219,12 +240,16 @@ static cut cut_up(const pipe_device_profile *p, const pipei_matmul *g, pipei_til
         c.parts = pipei_max(1, pipei_min(pipei_ceil_div(items, m_items * n_items), g->k / PART_FROM));
     c.chunk_k = pipei_ceil_div(pipei_ceil_div(g->k, c.parts), K_BLOCK) * K_BLOCK;
     c.parts = pipei_ceil_div(g->k, c.chunk_k);
+    c.copy_a = !g->ta && c.chunk_panels >= COPY_PANELS;
     c.sums = (c.chunk_k > K_BLOCK ? c.chunk_tiles * c.chunk_panels : 1) * (int64_t)tile.rows * tile.columns;
     return c;
 }
 
 /* Floats between two tiles of `lanes` lanes that are packed in the kernel. */
 static int64_t apart(pipei_tile t, int64_t lanes) { return K_BLOCK * lanes + t.width; }
+
+/* Floats between two rows that are copied. */
+static int64_t copied_row(pipei_tile t) { return K_BLOCK + t.width; }
 
 static void add_pack(pipe_text *s, const char *unit, pipei_tile t, int64_t lanes)
 {
@@ -238,17 +263,23 @@ static void add_pack(pipe_text *s, const char *unit, pipei_tile t, int64_t lanes
 /* The text of the kernel. */
 static void gemm_source(pipe_text *s, const pipei_matmul *g, const cut *c, pipei_tile tile)
 {
-    pipe_text at_a = {0}, at_b = {0}, point = {0}, room = {0}, next = {0}, b = {0}, a = {0}, stored = {0};
+    pipe_text at_a = {0}, at_b = {0}, point = {0}, room = {0}, next = {0}, b = {0}, a = {0}, stored = {0}, at = {0};
 
     pipei_emit_batch(&at_a, g, g->a_batch, g->m * g->k);
     pipei_emit_batch(&at_b, g, g->b_batch, c->pack_b ? c->panels * g->k * tile.columns : g->k * g->n);
-    for (uint32_t i = 0; i < tile.rows && !g->ta; i++)
+    for (uint32_t i = 0; i < tile.rows && !g->ta && !c->copy_a; i++)
         pipe_text_addf(&point, "    global const float *a%u = a + (size_t)min(%u, rows - 1) * row_a;\n", i, i);
     if (g->ta) {
         pipe_text_addf(&a, "packed_a + (m - m0) / %u * %lld", tile.rows, (long long)apart(tile, tile.rows));
         add_pack(s, "a", tile, tile.rows);
         pipe_text_add(&room, "    global float *packed_a = mine + sums;\n");
         pipe_text_addf(&next, "        a += %u;\n", tile.rows);
+    } else if (c->copy_a) {
+        const pipei_word words[] = {{.name = "ROWS", .number = tile.rows}, {.name = "ROW", .number = copied_row(tile)},
+                                    {.name = "WIDTH", .number = tile.width}, {0}};
+        pipei_emit(s, copy_text, words);
+        pipe_text_addf(&a, "packed_a + (m - m0) * %lld", (long long)copied_row(tile));
+        pipe_text_add(&room, "    global float *packed_a = mine + sums;\n");
     } else {
         pipe_text_add(&a, "base_a + (size_t)m * row_a + k0");
     }
@@ -260,7 +291,8 @@ static void gemm_source(pipe_text *s, const pipei_matmul *g, const cut *c, pipei
                        (long long)apart(tile, tile.columns));
     }
     pipei_tile_words w;
-    pipei_tile_words_make(&w, tile, g->ta ? "a[%u]" : "a%u[k]");
+    pipe_text_addf(&at, "a[k + %%u * %lld]", (long long)copied_row(tile));
+    pipei_tile_words_make(&w, tile, g->ta ? "a[%u]" : c->copy_a ? at.data : "a%u[k]");
     pipei_tile_words_number(&w, "KBLOCK", K_BLOCK);
     if (!c->inside)
         pipei_emit(&b, b_text, w.word);
@@ -268,8 +300,8 @@ static void gemm_source(pipe_text *s, const pipei_matmul *g, const cut *c, pipei
     const pipei_word pieces[] = {
         {.name = "AT_A", .text = c->parts > 1 ? "0" : at_a.data}, {.name = "AT_B", .text = c->parts > 1 ? "0" : at_b.data},
         {.name = "FIRST", .text = c->parts > 1 ? "z * chunk_k" : "0"}, {.name = "A", .text = a.data},
-        {.name = "POINT", .text = g->ta ? "" : point.data}, {.name = "ROOM", .text = g->ta ? room.data : ""},
-        {.name = "PACKA", .text = g->ta ? pack_a_call : ""}, {.name = "PACKB", .text = c->inside ? pack_b_call : ""},
+        {.name = "POINT", .text = point.data ? point.data : ""}, {.name = "ROOM", .text = room.data ? room.data : ""},
+        {.name = "PACKA", .text = g->ta ? pack_a_call : c->copy_a ? copy_a_call : ""}, {.name = "PACKB", .text = c->inside ? pack_b_call : ""},
         {.name = "NEXT", .text = g->ta ? next.data : ""}, {.name = "B", .text = b.data},
         {.name = "STORED", .text = stored.data}};
     for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++)
@@ -277,7 +309,7 @@ static void gemm_source(pipe_text *s, const pipei_matmul *g, const cut *c, pipei
     pipei_emit(s, product_text, w.word);
     pipei_emit(s, gemm_text, w.word);
     pipei_tile_words_free(&w);
-    pipe_text *const all[] = {&at_a, &at_b, &point, &room, &next, &b, &a, &stored};
+    pipe_text *const all[] = {&at_a, &at_b, &point, &room, &next, &b, &a, &stored, &at};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         pipe_text_free(all[i]);
 }
@@ -301,6 +333,7 @@ static void lower_gemm(pipe_lowering *l, const pipei_matmul *g)
         part = pipe_lower_scratch(l, (size_t)(c.parts * g->m * g->n));
     const int64_t z_items = c.batch * c.parts;
     const int64_t room = c.sums + (g->ta ? c.chunk_tiles * apart(tile, tile.rows) : 0) +
+                         (c.copy_a ? c.chunk_tiles * tile.rows * copied_row(tile) : 0) +
                          (c.inside ? c.chunk_panels * apart(tile, tile.columns) : 0);
 
     pipe_text s = {0};
