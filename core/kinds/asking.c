@@ -44,6 +44,16 @@ typedef struct question {
     pipe_level here, there; /* under the sampler's and the denoiser's schedule */
 } question;
 
+/* Where the denoiser's own schedule has the log-SNR of the sampler's at p. */
+static pipe_status time_there(const char *denoiser, pipe_schedule *own, const pipe_schedule_point *p, double *t,
+                              pipe_error *err)
+{
+    if (!(p->alpha > 0.0))
+        return pipe_fail(err, PIPE_EDOMAIN,
+                         "at t = %g alpha is 0: a model of another schedule cannot be asked there; start lower", p->t);
+    return pipei_denoiser_time_of_ratio(denoiser, own, p->sigma / p->alpha, t, err);
+}
+
 static question question_of(pipe_sampling *s, pipe_tensor *x, double t)
 {
     struct pipei_sampling *in = s->internal;
@@ -54,18 +64,35 @@ static question question_of(pipe_sampling *s, pipe_tensor *x, double t)
     q.there = q.here;
     if (in->own_schedule)
         return q;
-    if (!(p->alpha > 0.0))
-        q.asked = pipe_poison(
-            s->engine, PIPE_EDOMAIN,
-            "at t = %g alpha is 0: a model of another schedule cannot be asked there; start lower", p->t);
-    else if (pipei_denoiser_time_of_ratio(s->denoiser, in->info.schedule, p->sigma / p->alpha, &t, &err) !=
-             PIPE_OK)
+    if (time_there(s->denoiser->name, in->info.schedule, p, &t, &err) != PIPE_OK) {
         q.asked = pipe_poison(s->engine, err.status, "%s", err.message);
-    else {
+    } else {
         q.there = pipe_level_uniform(in->info.schedule, s->engine, s->n, t);
         q.asked = pipe_scale(x, q.there.point.alpha / p->alpha);
     }
     return q;
+}
+
+/* All samplers ask for the clean data, or what follows from them, at every point that they step from. */
+pipe_status pipei_sampling_check_levels(const pipe_sampling *s, const char *denoiser, const pipe_denoiser_info *info,
+                                        size_t first, pipe_error *err)
+{
+    for (size_t i = first; i < s->steps; i++) {
+        pipe_schedule_point p = pipe_schedule_at(s->schedule, s->t[i]);
+        double t, x, output;
+
+        if (s->schedule != info->schedule) {
+            PIPE_TRY(time_there(denoiser, info->schedule, &p, &t, err));
+            p = pipe_schedule_at(info->schedule, t);
+        }
+        pipe_conversion_at(info->predicts, PIPE_PREDICT_X0, &p, info->sigma_data, &x, &output);
+        if (!isfinite(x) || !isfinite(output))
+            return pipe_fail(err, PIPE_EDOMAIN,
+                             "step %zu of %zu: %s predicts %s, from which x0 is not determined at t = %g (alpha = "
+                             "%g, sigma = %g); a grid that starts lower, or a model of v, x0 or flow",
+                             i + 1, s->steps, denoiser, pipe_prediction_name(info->predicts), p.t, p.alpha, p.sigma);
+    }
+    return PIPE_OK;
 }
 
 static pipe_tensor *answered(pipe_sampling *s, const question *q, pipe_tensor *output, pipe_prediction want)
@@ -121,13 +148,13 @@ pipe_tensor *pipe_predict_x0_and_log_variance(pipe_sampling *s, pipe_tensor *x, 
 }
 
 /* ---- several noise levels in one call ---- */
-pipe_status pipei_sampling_check_forgets(const pipe_sampling *s, const char *how, pipe_error *err)
+pipe_status pipe_sampling_check_forgets(const pipe_sampling *s, const char *how, pipe_error *err)
 {
-    if (!pipei_denoiser_remembers(s->denoiser))
+    if (!s->internal->remembers)
         return PIPE_OK;
     return pipe_fail(err, PIPE_EINVAL,
                      "%s remembers earlier steps (guidance with momentum, or that counts steps): it cannot be asked %s",
-                     s->denoiser->name, how);
+                     s->internal->remembers, how);
 }
 
 static pipe_tensor *repeated(pipe_tensor *a, size_t times)
@@ -149,7 +176,7 @@ pipe_status pipe_predict_points(pipe_sampling *s, pipe_tensor *const *x, const d
     PIPE_CLEANUP(pipe_free_ptr) double *times = pipe_alloc_array((size_t)rows, sizeof *times);
     pipe_condition condition = s->condition ? *s->condition : (pipe_condition){.size = sizeof condition};
 
-    PIPE_TRY(pipei_sampling_check_forgets(s, "about several at once", err));
+    PIPE_TRY(pipe_sampling_check_forgets(s, "about several at once", err));
     for (size_t k = 0; k < points; k++) {
         q[k] = question_of(s, x[k], t[k]);
         asked[k] = q[k].asked;
@@ -186,7 +213,8 @@ static question question_of_rows(pipe_sampling *s, pipe_tensor *x, const double 
         return q;
     for (size_t k = 0; k < n && status == PIPE_OK; k++) { /* alpha = 0 is beyond any schedule's range */
         const pipe_schedule_point p = pipe_schedule_at(s->schedule, t[k]);
-        status = pipei_denoiser_time_of_ratio(s->denoiser, in->info.schedule, p.sigma / p.alpha, &there[k], &err);
+        status = pipei_denoiser_time_of_ratio(s->denoiser->name, in->info.schedule, p.sigma / p.alpha,
+                                              &there[k], &err);
     }
     if (status != PIPE_OK) {
         q.asked = pipe_poison(s->engine, status, "%s", err.message);

@@ -306,7 +306,7 @@ pipe_tensor *pipe_predict(pipe_denoiser *d, pipe_tensor *x, const pipe_level *l,
     return pipe_convert_prediction(pipe_denoise(d, x, l, c), info.predicts, want, x, l, info.sigma_data);
 }
 
-pipe_status pipei_denoiser_time_of_ratio(pipe_denoiser *d, pipe_schedule *own, double ratio, double *t,
+pipe_status pipei_denoiser_time_of_ratio(const char *denoiser, pipe_schedule *own, double ratio, double *t,
                                          pipe_error *err)
 {
     pipe_schedule_info range;
@@ -318,7 +318,7 @@ pipe_status pipei_denoiser_time_of_ratio(pipe_denoiser *d, pipe_schedule *own, d
     /* an end of the schedule, where it does not reach so far */
     PIPE_TRY(pipe_schedule_describe(own, &range, err));
     return pipe_fail(err, PIPE_EDOMAIN, "%s: sigma / alpha = %g is outside its schedule's range, %g to %g",
-                     d->name, ratio, exp(-pipe_schedule_lambda(own, range.t_min)),
+                     denoiser, ratio, exp(-pipe_schedule_lambda(own, range.t_min)),
                      exp(-pipe_schedule_lambda(own, range.t_max)));
 }
 
@@ -334,7 +334,7 @@ pipe_tensor *pipe_predict_x0_of_ratio(pipe_denoiser *d, pipe_tensor *x, double r
         return pipe_object_poison(
             d, PIPE_EINVAL, "it is not known under which schedule %s works: train it first (step `fit`)",
             d->plugin->name);
-    if (pipei_denoiser_time_of_ratio(d, info.schedule, ratio, &t, &err) != PIPE_OK)
+    if (pipei_denoiser_time_of_ratio(d->name, info.schedule, ratio, &t, &err) != PIPE_OK)
         return pipe_poison(pipe_tensor_engine(x), err.status, "%s", err.message);
     const pipe_level l = pipe_level_uniform(info.schedule, pipe_tensor_engine(x), pipe_dim(x, 0), t);
     return pipe_predict(d, pipe_scale(x, l.point.alpha), &l, c, PIPE_PREDICT_X0);

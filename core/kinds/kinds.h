@@ -49,18 +49,28 @@ PIPE_INTERNAL extern const pipe_param pipei_sampler_params[];
 PIPE_INTERNAL extern const char *const pipei_grid_names[];
 /* The sampler whose grid and options count: itself, or the one that it wraps. */
 PIPE_INTERNAL pipe_sampler *pipei_sampler_inmost(pipe_sampler *s);
-/* Has it, or what it wraps, something to ask of a denoiser?  Can it work with such a one? (sampling.c) */
-PIPE_INTERNAL bool pipei_sampler_checks_denoiser(pipe_sampler *sampler);
-PIPE_INTERNAL pipe_status pipei_sampler_check_denoiser(pipe_sampler *sampler, const pipe_denoiser_info *info,
-                                                       pipe_error *err);
+/* Has it, or what it wraps, something to ask of a denoiser? (sampling.c) */
+PIPE_INTERNAL bool pipei_sampler_checks(pipe_sampler *sampler);
+/* What is known of a sampling before anything is computed. */
+typedef struct pipei_sampling_outline {
+    pipe_sampler *sampler;
+    pipe_schedule *schedule; /* NULL: not known */
+    bool whole; /* from the first point of the grid, downwards */
+    const char *denoiser; /* its name */
+    const pipe_denoiser_info *info; /* NULL: not known */
+    bool remembers; /* the denoiser does */
+} pipei_sampling_outline;
+/* Can that work, as far as can be told?  Errors carry the sampler's name. (sampling.c) */
+PIPE_INTERNAL pipe_status pipei_sampling_check_early(const pipei_sampling_outline *o, pipe_error *err);
 /* Do the shared parameters go together?  Those of a sampler around another one must have their defaults.
  * Knows neither schedule nor denoiser.  As pipei_rules_check(). */
 PIPE_INTERNAL pipe_status pipei_sampler_check(const pipei_sampler_common *c, bool around,
                                               pipei_is_given given, const void *arg, const char **at,
                                               pipe_error *err);
 
-/* The time at which the schedule `own` of d has this sigma / alpha; PIPE_EDOMAIN: nowhere (denoiser.c) */
-pipe_status pipei_denoiser_time_of_ratio(pipe_denoiser *d, pipe_schedule *own, double ratio, double *t,
+/* The time at which the schedule `own` of the denoiser of that name has this sigma / alpha; PIPE_EDOMAIN:
+ * nowhere (denoiser.c) */
+pipe_status pipei_denoiser_time_of_ratio(const char *denoiser, pipe_schedule *own, double ratio, double *t,
                                          pipe_error *err);
 /* Is d, or one that it is made of, told when a trajectory begins, because it remembers? (guidance.c) */
 bool pipei_denoiser_remembers(const pipe_denoiser *d);

@@ -79,21 +79,33 @@ pipe_status pipe_sampler_begin(pipe_sampler *sampler, pipe_sampling *s, pipe_err
     return status == PIPE_OK ? PIPE_OK : pipe_context_fail(err, status, "%s", sampler->name);
 }
 
-bool pipei_sampler_checks_denoiser(pipe_sampler *sampler)
+bool pipei_sampler_checks(pipe_sampler *sampler)
 {
     const pipe_sampler_api *api = &sampler->plugin->sampler;
 
-    return api->check || (api->inner && pipei_sampler_checks_denoiser(api->inner(sampler->state)));
+    return api->check || (api->inner && pipei_sampler_checks(api->inner(sampler->state)));
 }
 
-pipe_status pipei_sampler_check_denoiser(pipe_sampler *sampler, const pipe_denoiser_info *info, pipe_error *err)
+/* `info` is NULL where the denoiser is not known, s->t where the grid is not. */
+static pipe_status check_sampler(pipe_sampler *sampler, const pipe_sampling *s, const char *denoiser,
+                                 const pipe_denoiser_info *info, pipe_error *err)
 {
     const pipe_sampler_api *api = &sampler->plugin->sampler;
-    const pipe_status status = api->check ? api->check(sampler->state, info, err) : PIPE_OK;
+    const bool known = s->t && info && info->schedule && info->predicts != PIPE_PREDICT_NONE;
+    pipe_status status = api->check ? api->check(sampler->state, s, info, err) : PIPE_OK;
 
+    if (status == PIPE_OK && known && !api->inner) {
+        const bool skips = api->skips_pure_noise && api->skips_pure_noise(sampler->state) && !(s->alpha[0] > 0.0);
+        status = pipei_sampling_check_levels(s, denoiser, info, skips ? 1 : 0, err);
+    }
     if (status != PIPE_OK)
         return pipe_context_fail(err, status, "%s", sampler->name);
-    return api->inner ? pipei_sampler_check_denoiser(api->inner(sampler->state), info, err) : PIPE_OK;
+    if (!api->inner)
+        return PIPE_OK;
+    pipe_sampling within = *s; /* which may begin later */
+    within.t = within.alpha = within.sigma = within.lambda = NULL;
+    within.steps = 0;
+    return check_sampler(api->inner(sampler->state), &within, denoiser, info, err);
 }
 
 pipe_status pipe_sampler_step(pipe_sampler *sampler, pipe_sampling *s, pipe_error *err)
@@ -129,7 +141,7 @@ pipe_status pipe_sampling_ends(pipe_sampling *s, pipe_error *err)
         return pipe_fail(err, PIPE_EINVAL,
                          "what a mask keeps is noised anew at grid points, but this sampler uses "
                          "only the ends of the grid");
-    PIPE_TRY(pipei_sampling_check_forgets(s, "by a sampler that has each sample at a level of its own", err));
+    PIPE_TRY(pipe_sampling_check_forgets(s, "by a sampler that has each sample at a level of its own", err));
     if (last == 0)
         return pipe_fail(err, PIPE_EINVAL,
                          "between the ends of the grid there is nothing to integrate: its only "
@@ -192,6 +204,31 @@ static pipe_status grid_make(pipe_sampler *sampler, pipe_schedule *schedule, gri
         g->lambda[i] = log(p.alpha) - log(p.sigma);
     }
     return PIPE_OK;
+}
+
+pipe_status pipei_sampling_check_early(const pipei_sampling_outline *o, pipe_error *err)
+{
+    PIPE_CLEANUP(grid_free) grid g = {0};
+    const pipe_sample_request request = {.size = sizeof request, .sampler = o->sampler};
+    struct pipei_sampling internal = {.request = &request, .remembers = o->remembers ? o->denoiser : NULL};
+    pipe_sampling s = {.size = sizeof s, .schedule = o->schedule, .internal = &internal};
+    size_t steps;
+
+    if (o->schedule)
+        PIPE_TRY(grid_make(pipei_sampler_inmost(o->sampler), o->schedule, &g, &steps, err));
+    if (o->schedule && o->whole) {
+        s.t = g.t;
+        s.alpha = g.alpha;
+        s.sigma = g.sigma;
+        s.lambda = g.lambda;
+        s.steps = steps;
+    }
+    PIPE_TRY(check_sampler(o->sampler, &s, o->denoiser, o->info, err));
+    if (!s.t || !o->sampler->plugin->sampler.early_begin)
+        return PIPE_OK;
+    const pipe_status status = pipe_sampler_begin(o->sampler, &s, err);
+    pipe_sampler_end(o->sampler);
+    return status;
 }
 
 /* The part of the grid that is walked: all of it, or what `strength` leaves, or upwards without a clean end.
@@ -400,8 +437,8 @@ pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_er
                          r->denoiser->name);
     pipe_sampler *options = pipei_sampler_inmost(r->sampler);
     internal.common = pipei_object_common(options);
+    internal.remembers = pipei_denoiser_remembers(r->denoiser) ? r->denoiser->name : NULL;
     PIPE_TRY(check_request(r, options, err));
-    PIPE_TRY(pipei_sampler_check_denoiser(r->sampler, &internal.info, err));
     internal.noise.sample = r->first;
     internal.noise.step = 0;
     s.engine = pipe_context_engine(r->denoiser->ctx);
@@ -409,6 +446,7 @@ pipe_status pipe_sample(const pipe_sample_request *r, pipe_tensor **out, pipe_er
     internal.own_schedule = s.schedule == internal.info.schedule;
     PIPE_TRY(grid_make(options, s.schedule, &g, &s.steps, err));
     PIPE_TRY(choose_part(r, &g, &s, err));
+    PIPE_TRY(check_sampler(r->sampler, &s, r->denoiser->name, &internal.info, err));
     PIPE_TRY(start(r, &internal.info, &s, err));
     pipe_denoiser_begin(r->denoiser);
     status = loop(r, &s, &x, err);

@@ -10,13 +10,14 @@ struct pipei_sampling {
     bool own_schedule; /* the denoiser's own: no translation of levels */
     pipe_denoiser_info info;
     const pipei_sampler_common *common;
+    const char *remembers; /* the denoiser that does; NULL: it does not */
     uint64_t calls; /* of the denoiser */
     double ends[4][3]; /* t, alpha, sigma, lambda of a grid that was reduced to its ends */
     pipe_tensor *first_bad; /* [n]: the step behind which a row was first not finite, from 1; 0: none */
 };
 
-/* Can the denoiser be asked in another way than once per step?  PIPE_EINVAL where it remembers; `how` ends
- * "it cannot be asked ...". (asking.c) */
-PIPE_INTERNAL pipe_status pipei_sampling_check_forgets(const pipe_sampling *s, const char *how, pipe_error *err);
+/* Can the denoiser be asked about the clean data at the grid points from `first` on? (asking.c) */
+PIPE_INTERNAL pipe_status pipei_sampling_check_levels(const pipe_sampling *s, const char *denoiser,
+                                                      const pipe_denoiser_info *info, size_t first, pipe_error *err);
 
 #endif

@@ -1,6 +1,7 @@
 /* What can be known before the first step works: whether the time grid of a sampler fits the
- * schedule under which it will be used, and whether it can work with the network.  A pipeline that
- * trains for hours and then samples more steps than its schedule has ends here, at once. */
+ * schedule under which it will be used, and whether it can work with the denoiser that will be
+ * trained.  A pipeline that trains for hours and then samples more steps than its schedule has
+ * ends here, at once. */
 #include "core/kinds/kinds.h"
 #include "core/run/session.h"
 
@@ -48,50 +49,102 @@ static bool needs_no_step(const pipei_node *n)
     return true;
 }
 
-/* The denoiser that this node uses, as far as it can be made before anything is trained: the network to be
- * trained in place of the trained one.  NULL: it cannot be told from the graph. */
-static const pipei_node *denoiser_of(const pipei_node *n)
-{
-    const pipei_node *found = only(n, PIPE_KIND_DENOISER);
-
-    return !found || needs_no_step(found) ? found : denoiser_of(found);
-}
-
-static pipe_status check_denoiser(pipei_session *s, pipei_task *t, pipe_error *err)
-{
-    const pipei_node *sampler = only(t->node, PIPE_KIND_SAMPLER), *denoiser = denoiser_of(t->node);
+/* ---- the denoiser that a step will use ---- */
+typedef struct forecast {
+    const pipei_node *node; /* the step's input; NULL: none, or several */
+    const pipei_node *core; /* what it is made of that needs no step: the network to be trained in place of the
+                               trained one; NULL: cannot be told */
+    const pipei_node *objective; /* that the network will be trained by; NULL: none */
+    bool remembers; /* see pipei_denoiser_remembers() */
+    pipe_object *object; /* a reference; NULL: not made */
     pipe_denoiser_info info;
-    pipe_object *made, *with;
+    bool known; /* `info` is */
+} forecast;
 
-    if (!sampler || !denoiser || !needs_no_step(sampler))
-        return PIPE_OK;
-    PIPE_TRY(pipei_component(s, pipei_task_of(s, sampler), &made, err));
-    if (!pipei_sampler_checks_denoiser(made)) /* a denoiser may be large: it is made when it is needed */
-        return PIPE_OK;
-    PIPE_TRY(pipei_component(s, pipei_task_of(s, denoiser), &with, err));
-    if (pipe_denoiser_describe(with, &info, NULL) != PIPE_OK) /* it will be described when it is trained */
-        return PIPE_OK;
-    const pipe_status status = pipei_sampler_check_denoiser(made, &info, err);
-    if (status != PIPE_OK)
-        pipei_task_fail(t, status, err);
-    return status;
+static void forecast_free(forecast *f)
+{
+    pipe_object_unref(f->object);
 }
 
-static pipe_status check_grid(pipei_session *s, pipei_task *t, pipe_error *err)
+static pipe_status follow(pipei_session *s, const pipei_node *n, forecast *f, pipe_error *err)
 {
-    const pipei_node *sampler = only(t->node, PIPE_KIND_SAMPLER), *schedule = schedule_of(t->node);
-    pipe_object *made, *under;
-    double *times;
-    size_t steps;
+    for (f->core = f->node = only(n, PIPE_KIND_DENOISER); f->core; f->core = only(f->core, PIPE_KIND_DENOISER)) {
+        pipei_task *t = pipei_task_of(s, f->core);
+        if (needs_no_step(f->core) && f->objective)
+            return PIPE_OK; /* a network: guidance is not trained */
+        if (f->core->plugin->step) {
+            if (!f->objective)
+                f->objective = only(f->core, PIPE_KIND_OBJECTIVE);
+            continue;
+        }
+        PIPE_TRY(pipei_live(s, t, err));
+        f->remembers = f->remembers || t->plugin->denoiser.begin;
+        if (needs_no_step(f->core))
+            return PIPE_OK;
+    }
+    return PIPE_OK;
+}
 
-    if (!sampler || !schedule || !needs_no_step(sampler) || !needs_no_step(schedule))
+/* The network as it will be declared: a clone, as the node's own object stays untrained. */
+static pipe_status declare(pipei_session *s, forecast *f, pipe_object *network, pipe_error *err)
+{
+    pipe_object *objective;
+
+    if (!f->objective || !needs_no_step(f->objective)) {
+        f->object = pipe_object_ref(network);
         return PIPE_OK;
-    PIPE_TRY(pipei_component(s, pipei_task_of(s, sampler), &made, err));
-    PIPE_TRY(pipei_component(s, pipei_task_of(s, schedule), &under, err));
-    const pipe_status status = pipe_sampler_grid(made, under, &times, &steps, err);
-    if (status == PIPE_OK)
-        pipe_free(times);
-    else
+    }
+    PIPE_TRY(pipei_component(s, pipei_task_of(s, f->objective), &objective, err));
+    PIPE_TRY(pipe_object_clone(network, pipei_task_of(s, f->core)->ctx, &f->object, err));
+    pipe_error unfit = PIPE_ERROR_INIT; /* the training will say */
+    (void)pipe_objective_declare(objective, f->object, NULL, &unfit);
+    return PIPE_OK;
+}
+
+/* A closed form may be large: it is made when it is needed, or when the sampler has something to ask of it. */
+static pipe_status describe(pipei_session *s, forecast *f, bool asked, pipe_error *err)
+{
+    pipei_task *t = pipei_task_of(s, f->core);
+    pipe_object *made;
+
+    PIPE_TRY(pipei_live(s, t, err));
+    if (!asked && !(t->plugin->flags & PIPE_TRAINABLE))
+        return PIPE_OK;
+    PIPE_TRY(pipei_component(s, t, &made, err));
+    PIPE_TRY(declare(s, f, made, err));
+    f->known = pipe_denoiser_describe(f->object, &f->info, NULL) == PIPE_OK;
+    return PIPE_OK;
+}
+
+/* ---- the sampler of a step ---- */
+
+/* Given no data, it starts from noise: at the first point of the grid. */
+static bool starts_from_noise(const pipei_node *n)
+{
+    for (size_t k = 0; k < n->n_inputs; k++)
+        for (size_t i = 0; i < n->input_count[k]; i++)
+            if (strcmp(n->input[k][i].kind, PIPE_KIND_DATASET) == 0)
+                return false;
+    return true;
+}
+
+static pipe_status check_sampler(pipei_session *s, pipei_task *t, const pipei_node *sampler, pipe_error *err)
+{
+    const pipei_node *schedule = schedule_of(t->node);
+    PIPE_CLEANUP(forecast_free) forecast f = {0};
+    pipei_sampling_outline o = {.whole = starts_from_noise(t->node)};
+
+    PIPE_TRY(pipei_component(s, pipei_task_of(s, sampler), &o.sampler, err));
+    if (schedule && needs_no_step(schedule))
+        PIPE_TRY(pipei_component(s, pipei_task_of(s, schedule), &o.schedule, err));
+    PIPE_TRY(follow(s, t->node, &f, err));
+    if (f.core)
+        PIPE_TRY(describe(s, &f, pipei_sampler_checks(o.sampler), err));
+    o.denoiser = f.node ? f.node->name : NULL;
+    o.info = f.known ? &f.info : NULL;
+    o.remembers = f.remembers;
+    const pipe_status status = pipei_sampling_check_early(&o, err);
+    if (status != PIPE_OK)
         pipei_task_fail(t, status, err);
     return status;
 }
@@ -101,8 +154,9 @@ pipe_status pipei_check_early(pipei_session *s, pipe_error *err)
     for (size_t k = 0; k < s->n; k++)
         if (s->task[k].node->plugin->step && s->task[k].state == PIPEI_WAITING) {
             PIPE_TRY(pipei_need_engine(s, err));
-            PIPE_TRY(check_grid(s, &s->task[k], err));
-            PIPE_TRY(check_denoiser(s, &s->task[k], err));
+            const pipei_node *sampler = only(s->task[k].node, PIPE_KIND_SAMPLER);
+            if (sampler && needs_no_step(sampler))
+                PIPE_TRY(check_sampler(s, &s->task[k], sampler, err));
         }
     return PIPE_OK;
 }

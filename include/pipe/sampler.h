@@ -36,11 +36,13 @@ typedef struct pipe_sampler_api {
     pipe_status (*step)(void *self, pipe_sampling *s, pipe_error *err);
     /** Releases what was kept.  May be NULL. */
     void (*end)(void *self);
-    /** Can it work with such a denoiser?  Asked before every batch and, where the
-     *  pipeline tells which denoiser it will be, before the first step of the run works: `predicts` and
-     *  `schedule` may then be unknown.  NULL: it can with all.
+    /** Can it work with such a denoiser, on such a grid?  Asked before every batch and, with what the pipeline
+     *  tells, before the first step of the run works.  `s` has no samples yet; s->t and the other arrays are
+     *  NULL, and steps 0, where the grid is not known, or where a sampler around this one may begin on a later
+     *  point.  `info` is NULL where the denoiser is not known, and of a network without an objective `predicts`
+     *  and `schedule` are not.  NULL: it can with all.
      *  Since ABI 1.0. */
-    pipe_status (*check)(void *self, const pipe_denoiser_info *info, pipe_error *err);
+    pipe_status (*check)(void *self, const pipe_sampling *s, const pipe_denoiser_info *info, pipe_error *err);
     int32_t order;                  /* of convergence in the step size (0: stochastic) */
     int32_t calls_per_step;         /* denoiser evaluations */
     bool stochastic;
@@ -49,6 +51,14 @@ typedef struct pipe_sampler_api {
      *  kind sampler they must be left at their defaults.  Its begin(), step() and end() call the inner sampler's
      *  through pipe_sampler_begin(), ...  NULL: wraps none. */
     pipe_sampler *(*inner)(void *self);
+    /** Does it step from alpha = 0 without asking the denoiser there?  Else a denoiser is refused that cannot
+     *  tell the clean data of pure noise.  NULL: it asks.
+     *  Since ABI 1.0. */
+    bool (*skips_pure_noise)(void *self);
+    /** begin() reads the grid, the schedule and its parameters alone: with s->x NULL it is called, and end() behind
+     *  it, before the first step of the run works, so that what it refuses is refused then.
+     *  Since ABI 1.0. */
+    bool early_begin;
 } pipe_sampler_api;
 
 /** The functions of a wrapped sampler, for those of its wrapper; errors of
@@ -61,6 +71,11 @@ PIPE_API void pipe_sampler_end(pipe_sampler *sampler);
  *  Errors: PIPE_EINVAL  there are fewer than k steps
  *  Since ABI 1.0. */
 PIPE_API pipe_status pipe_sampling_skip(pipe_sampling *s, size_t k, pipe_error *err);
+
+/** For check(): PIPE_EINVAL where the denoiser remembers earlier steps, so that it must be asked once per step;
+ *  `how` ends "it cannot be asked ...".
+ *  Since ABI 1.0. */
+PIPE_API pipe_status pipe_sampling_check_forgets(const pipe_sampling *s, const char *how, pipe_error *err);
 
 /** Predictions at grid point s->i for the noisy samples x (same shape as s->x). */
 PIPE_API pipe_tensor *pipe_predict_x0(pipe_sampling *s, pipe_tensor *x);

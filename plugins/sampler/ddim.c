@@ -81,5 +81,5 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .example = "solver: {plugin: sampler.ddim, steps: 50, eta: 0.0}",
     .params = params,
     .state_size = sizeof(state),
-    .sampler = {.begin = begin, .step = step, .order = 1, .calls_per_step = 1},
+    .sampler = {.begin = begin, .step = step, .order = 1, .calls_per_step = 1, .early_begin = true},
 };

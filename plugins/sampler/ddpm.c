@@ -20,9 +20,10 @@ static const pipe_param params[] = {
         "for standard normal data), learned is what a network with the parameter `variance` predicts"),
     PIPE_PARAM_END};
 
-static pipe_status check(void *self, const pipe_denoiser_info *info, pipe_error *err)
+static pipe_status check(void *self, const pipe_sampling *s, const pipe_denoiser_info *info, pipe_error *err)
 {
-    if (((const state *)self)->variance == LEARNED && info->variance == PIPE_VARIANCE_NONE)
+    (void)s;
+    if (((const state *)self)->variance == LEARNED && info && info->variance == PIPE_VARIANCE_NONE)
         return pipe_fail(err, PIPE_EINVAL,
                          "`variance: learned` needs a network that predicts variances: one with `variance: range`, "
                          "trained by objective.denoise");

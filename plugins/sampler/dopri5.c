@@ -123,5 +123,10 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .example = "solver: {plugin: sampler.dopri5, steps: 200, grid: log-snr, rtol: 1e-5, atol: 1e-5}",
     .params = params,
     .state_size = sizeof(state),
-    .sampler = {.begin = begin, .step = step, .end = pipe_adaptive_end, .order = 5, .calls_per_step = 6},
+    .sampler = {.begin = begin,
+                .step = step,
+                .end = pipe_adaptive_end,
+                .order = 5,
+                .calls_per_step = 6,
+                .early_begin = true},
 };

@@ -164,5 +164,10 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .example = "solver: {plugin: sampler.dpm-adaptive, steps: 100, grid: karras, rtol: 0.05}",
     .params = params,
     .state_size = sizeof(state),
-    .sampler = {.begin = begin, .step = step, .end = pipe_adaptive_end, .order = 3, .calls_per_step = 3},
+    .sampler = {.begin = begin,
+                .step = step,
+                .end = pipe_adaptive_end,
+                .order = 3,
+                .calls_per_step = 3,
+                .early_begin = true},
 };

@@ -45,5 +45,5 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .example = "solver: {plugin: sampler.dpm2, steps: 20, grid: karras}",
     .params = params,
     .state_size = sizeof(state),
-    .sampler = {.begin = begin, .step = step, .order = 2, .calls_per_step = 2},
+    .sampler = {.begin = begin, .step = step, .order = 2, .calls_per_step = 2, .early_begin = true},
 };

@@ -26,12 +26,13 @@ static const pipe_param params[] = {
                 "next grid point is, as diffusers"),
     PIPE_PARAM_END};
 
+/* released steps in time */
+static const pipe_rule rules[] = {{.name = "compat", .excludes = "variable"}, PIPE_RULE_END};
+
 static pipe_status begin(void *self, pipe_sampling *s, pipe_error *err)
 {
     const state *st = self;
 
-    if (st->compat == RELEASED && st->variable != PIPE_SDE_TIME)
-        return pipe_fail(err, PIPE_EINVAL, "`compat: released` steps in time; leave `variable` at that");
     if (st->compat == RELEASED && s->steps > 0 && s->t[1] > s->t[0])
         return pipe_fail(err, PIPE_EINVAL,
                          "`compat: released`: an inversion goes from grid point to grid point");
@@ -61,6 +62,12 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .citation = "arXiv:2011.13456",
     .example = "solver: {plugin: sampler.euler-maruyama, steps: 500}",
     .params = params,
+    .rules = rules,
     .state_size = sizeof(state),
-    .sampler = {.begin = begin, .step = step, .order = 0, .calls_per_step = 1, .stochastic = true},
+    .sampler = {.begin = begin,
+                .step = step,
+                .order = 0,
+                .calls_per_step = 1,
+                .stochastic = true,
+                .early_begin = true},
 };

@@ -33,12 +33,17 @@ static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
     return PIPE_OK;
 }
 
+static bool skips_pure_noise(void *self)
+{
+    return ((const state *)self)->compat == RELEASED;
+}
+
 static pipe_status step(void *self, pipe_sampling *s, pipe_error *err)
 {
     state *st = self;
     pipe_tensor *eps;
 
-    if (st->compat == EXACT || s->alpha[s->i] > 0.0)
+    if (!skips_pure_noise(self) || s->alpha[s->i] > 0.0)
         return pipe_multistep_step(&st->solver, s, err);
     eps = pipe_scale(s->x, 1.0 / s->sigma[s->i]);
     pipe_multistep_remember(&st->solver, eps, s->i);
@@ -60,6 +65,7 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .sampler = {.begin = pipe_multistep_state_begin,
                 .step = step,
                 .end = pipe_multistep_state_end,
+                .skips_pure_noise = skips_pure_noise,
                 .order = 2,
                 .calls_per_step = 1},
 };

@@ -74,5 +74,10 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .example = "solver: {plugin: sampler.pc, steps: 500, grid: log-snr, snr: 0.15}",
     .params = params,
     .state_size = sizeof(state),
-    .sampler = {.begin = begin, .step = step, .order = 0, .calls_per_step = 2, .stochastic = true},
+    .sampler = {.begin = begin,
+                .step = step,
+                .order = 0,
+                .calls_per_step = 2,
+                .stochastic = true,
+                .early_begin = true},
 };

@@ -84,6 +84,13 @@ static pipe_status create(void *self, pipe_context *ctx, pipe_error *err)
     return PIPE_OK;
 }
 
+static pipe_status check(void *self, const pipe_sampling *s, const pipe_denoiser_info *info, pipe_error *err)
+{
+    (void)self;
+    (void)info;
+    return pipe_sampling_check_forgets(s, "about several at once", err);
+}
+
 static void clear(void *self)
 {
     state *st = self;
@@ -316,5 +323,5 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .inputs = inputs,
     .state_size = sizeof(state),
     .create = create,
-    .sampler = {.begin = begin, .step = step, .end = end, .inner = inner},
+    .sampler = {.begin = begin, .step = step, .end = end, .check = check, .inner = inner},
 };

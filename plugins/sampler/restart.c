@@ -134,5 +134,10 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .params = params,
     .state_size = sizeof(state),
     .create = create,
-    .sampler = {.begin = begin, .step = step, .order = 0, .calls_per_step = 2, .stochastic = true},
+    .sampler = {.begin = begin,
+                .step = step,
+                .order = 0,
+                .calls_per_step = 2,
+                .stochastic = true,
+                .early_begin = true},
 };

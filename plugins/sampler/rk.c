@@ -51,5 +51,5 @@ PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     .example = "solver: {plugin: sampler.rk, method: rk4, steps: 10}",
     .params = params,
     .state_size = sizeof(state),
-    .sampler = {.begin = begin, .step = step, .order = 4, .calls_per_step = 4},
+    .sampler = {.begin = begin, .step = step, .order = 4, .calls_per_step = 4, .early_begin = true},
 };

@@ -158,8 +158,6 @@ static const refused refused_cases[] = {
     {"sampler.restart", "from [0.05] to [0.01]", 1, PLAIN, "no grid point behind the first is in it"},
     {"sampler.restart", "from [300] to [1]", 8, PLAIN,
      "begins at sigma / alpha = 300; the schedule ends at 200"},
-    {"sampler.euler-maruyama", "compat released variable ratio", 8, PLAIN,
-     "`compat: released` steps in time"},
     {"sampler.dopri5", "", 50, GUIDED,
      "remembers earlier steps (guidance with momentum, or that counts steps)"},
 };

@@ -421,6 +421,71 @@ Test(options, rows_that_only_fill_the_batch_are_not_looked_at)
     refuse(&r, PIPE_EINVAL, "-1 of 5 samples only fill the batch");
 }
 
+/* ---- what a model of eps does not know ---- */
+static pipe_status noise_describe(void *self, pipe_denoiser_info *info, pipe_error *err)
+{
+    (void)err;
+    info->sample = PIPE_SHAPE(D);
+    info->predicts = PIPE_PREDICT_EPS;
+    info->schedule = ((wrapped *)self)->schedule;
+    return PIPE_OK;
+}
+
+static pipe_tensor *noise_predict(void *self, pipe_model *m, pipe_tensor *x, const pipe_level *l,
+                                  const pipe_condition *c)
+{
+    (void)self;
+    (void)m;
+    (void)l;
+    (void)c;
+    return x;
+}
+
+static const pipe_plugin noise_alone = {
+    PIPE_ABI(PIPE_KIND_DENOISER),
+    .name = "denoiser.noise",
+    .version = "1.0.0",
+    .inputs = failing_inputs,
+    .state_size = sizeof(wrapped),
+    .denoiser = {.describe = noise_describe, .predict = noise_predict},
+};
+
+/* At alpha = 0, the start of the flow schedule: refused, unless the sampler does not ask there. */
+Test(options, eps_at_pure_noise)
+{
+    static const struct {
+        const char *sampler, *params[5];
+        bool works;
+        const char *why;
+    } cases[] = {
+        {"sampler.ddim", {"steps", "4"}, false, "takes x0"},
+        {"sampler.ipndm", {"steps", "4"}, false, "takes x0, exactly"},
+        {"sampler.ipndm", {"steps", "4", "compat", "released"}, true, "the first step leaves x0 out"},
+        {"sampler.ddim", {"times", "[0.9, 0.5, 0.0]", "grid", "custom"}, true, "starts below"},
+    };
+    const pipei_named_object inputs[] = {{"schedule", test_object("schedule", "schedule.flow", NULL, NULL)},
+                                         {NULL, NULL}};
+    pipe_error err = PIPE_ERROR_INIT;
+    float got[N * D];
+
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        pipe_sample_request r = request(cases[k].sampler, cases[k].params, "schedule.flow");
+        OK(pipei_object_create(&noise_alone, "model", NULL, inputs, 1, test_context("model", 1), &r.denoiser, &err));
+        if (cases[k].works)
+            draw(&r, got);
+        else
+            refuse(&r, PIPE_EDOMAIN, "step 1 of 4: model predicts eps, from which x0 is not determined at t = 1");
+        for (size_t j = 0; cases[k].works && j < N * D; j++)
+            cr_expect(isfinite(got[j]), "%s: %s", cases[k].sampler, cases[k].why);
+    }
+    pipe_sample_request r = request("sampler.ddim", cases[0].params, "schedule.flow");
+    const pipei_named_object parts[] = {{"sampler", r.sampler}, {"gaussian", gaussian("schedule.flow")}, {NULL, NULL}};
+    r.sampler = test_object("sampler", "sampler.teleport", (const char *const[]){"skip", "1", NULL}, parts);
+    OK(pipei_object_create(&noise_alone, "model", NULL, inputs, 1, test_context("model", 1), &r.denoiser, &err));
+    draw(&r, got);
+    cr_expect(isfinite(got[0]), "a sampler around it skips the point");
+}
+
 Test(options, a_stride_of_ddim_needs_a_table_and_a_way_down)
 {
     static const char *const params[] = {"stride", "250", "steps", "4", NULL};

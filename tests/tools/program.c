@@ -17,6 +17,16 @@ static const char pipeline[] =
     "  points: {plugin: generate, denoiser: model, sampler: solver, count: 4}\n"
     "  file: {plugin: sink.csv, value: points}\n";
 
+/* The same through guidance that remembers, for other samplers too. */
+static const char guided[] =
+    "nodes:\n"
+    "  loss: {plugin: objective.denoise}\n"
+    "  model: {plugin: fit, model: {plugin: denoiser.mlp, classes: 3}, objective: loss, steps: 3}\n"
+    "  guided: {plugin: guidance.apg, denoiser: model, momentum: -0.5}\n"
+    "  solver: {plugin: sampler.ddim, steps: 20}\n"
+    "  many: {plugin: sampler.picard, sampler: solver}\n"
+    "  points: {plugin: generate, denoiser: guided, sampler: solver, count: 4}\n";
+
 static char *folder, *cache;
 
 static void put(const char *name, const char *text)
@@ -32,6 +42,7 @@ static void setup(void)
     folder = folder_make();
     cache = pipe_format("%s/cache", folder);
     put("q.yaml", pipeline);
+    put("g.yaml", guided);
     put("t.csv", "who,n,error\na,1,0.5\na,2,0.25\nb,1,0.4\nb,2,\n");
     put("wrong.yaml", "nodes:\n  s: {plugin: sampler.ddim, steps: 0}\n  t: {plugin: sampler.hoin}\n");
 }
@@ -116,6 +127,22 @@ static const struct {
     {"a variance that no network predicts, before the training",
      "$PIPE run q.yaml solver.plugin=sampler.ddpm solver.variance=learned", 3, NULL,
      "points: solver: `variance: learned` needs a network that predicts variances: one with `variance: range`"},
+    {"a model of eps at alpha = 0, before the training",
+     "$PIPE run g.yaml loss.predict=eps loss.schedule=flow solver.clip=1", 3, NULL,
+     "points: solver: step 1 of 20: guided predicts eps, from which x0 is not determined at t = 1 (alpha = 0, sigma = 1)"},
+    {"a schedule in which the model cannot be asked, before the training", "$PIPE run q.yaml points.schedule=flow", 3,
+     NULL, "points: solver: at t = 1 alpha is 0: a model of another schedule cannot be asked there"},
+    {"a schedule that reaches further than the model's, before the training",
+     "$PIPE run q.yaml loss.schedule=edm points.schedule=cosine", 3, NULL,
+     "points: solver: model: sigma / alpha = 20291|is outside its schedule's range, 0 to 80"},
+    {"guidance that remembers and many steps at once, before the training", "$PIPE run g.yaml points.sampler=many", 3,
+     NULL, "points: many: guided remembers earlier steps (guidance with momentum, or that counts steps): it cannot be "
+           "asked about several at once"},
+    {"guidance that remembers and steps per sample, before the training",
+     "$PIPE run g.yaml solver.plugin=sampler.dopri5", 3, NULL, "points: solver: guided remembers earlier steps"},
+    {"options of a sampler that contradict each other, its own", "$PIPE validate q.yaml "
+     "solver.plugin=sampler.euler-maruyama solver.compat=released solver.variable=ratio", 2, "",
+     "`compat` and `variable` exclude each other"},
     {"options of a sampler around another one",
      "$PIPE validate q.yaml solver.plugin=sampler.picard solver.sampler=ddim", 2, "",
      "solver: `steps` is given, but grid and options are those of the sampler inside"},
