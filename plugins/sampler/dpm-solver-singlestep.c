@@ -1,6 +1,7 @@
 /* DPM-Solver and DPM-Solver++, single step: Lu et al. 2022, arXiv:2206.00927,
  * algorithms 1 and 2, and arXiv:2211.01095, algorithm 1.  A step of order p starts
- * over: it combines the values at p points of its own, the first one its start. */
+ * over: it combines the values at p points of its own, the first one its start.  With
+ * eta, and with orders of the last steps, as in k-diffusion's sample_dpm_fast. */
 #include <pipe/pipe.h>
 
 #include <math.h>
@@ -21,6 +22,8 @@ typedef struct {
 
 typedef struct {
     int64_t order, predict, weights, inner;
+    pipe_ints final_orders;
+    double eta, noise;
     block block;
 } state;
 
@@ -42,7 +45,18 @@ static const pipe_param params[] = {
         state, inner, "between", inners,
         "points: between (even in lambda between two grid points; `order` evaluations per step) or grid "
         "(`order` steps of the grid are one of the solver, fewer at the end; one evaluation each)"),
+    PIPE_INTS(state, final_orders, "[]", 1, ORDER_MAX, "points",
+              "of the last steps, in place of `order`; lower saves evaluations where the path is nearly straight"),
+    PIPE_FLOAT(state, eta, 0.0, 0.0, 1.0, NULL,
+               "fresh noise per step: 0 none (deterministic), 1 as much as DDPM; never more than leaves the "
+               "grid's end"),
+    PIPE_FLOAT(state, noise, 1.0, 0.0, 2.0, NULL,
+               "factor of the fresh noise; slightly above 1 makes up for detail that a network smooths away"),
     PIPE_PARAM_END};
+
+static const pipe_rule rules[] = {{.name = "inner", .excludes = "final_orders|eta"},
+                                  {.name = "noise", .needs = "eta"},
+                                  PIPE_RULE_END};
 
 static void clear(block *b)
 {
@@ -104,20 +118,44 @@ static pipe_tensor *advance(const state *st, const pipe_schedule_point *to)
     return pipe_linear(c, t, u.n + 1);
 }
 
+/* Of the step between grid points s->i and s->i + 1. */
+static size_t order_of(const state *st, const pipe_sampling *s)
+{
+    const size_t left = s->steps - s->i, n = st->final_orders.n;
+
+    return (size_t)(left > n ? st->order : st->final_orders.v[n - left]);
+}
+
+/* The deterministic part of a step to `to` ends at *kept, at the grid's end at most; the deviation of the fresh
+ * noise. */
+static double split(const state *st, const pipe_sampling *s, const pipe_schedule_point *from,
+                    const pipe_schedule_point *to, pipe_schedule_point *kept)
+{
+    const double fresh = pipe_step_split(from, to, st->eta, PIPE_SPLIT_VARIANCE, kept);
+    const double least = to->alpha * s->sigma[s->steps] / s->alpha[s->steps];
+
+    if (!(fresh > 0.0 && kept->sigma < least))
+        return fresh;
+    kept->sigma = fmin(least, to->sigma);
+    return sqrt(to->sigma * to->sigma - kept->sigma * kept->sigma);
+}
+
 /* All points of one grid step. */
 static void step_between(state *st, pipe_sampling *s)
 {
-    const pipe_schedule_point from = pipe_grid_point(s, s->i), to = pipe_grid_point(s, s->i + 1);
+    const pipe_schedule_point from = pipe_grid_point(s, s->i), end = pipe_grid_point(s, s->i + 1);
+    pipe_schedule_point to;
+    const double fresh = split(st, s, &from, &end, &to);
     const double high = pipe_level_ratio(&from), low = pipe_level_ratio(&to);
 
-    start(st, s, to.sigma > 0.0 ? (size_t)st->order : 1);
+    start(st, s, to.sigma > 0.0 ? order_of(st, s) : 1);
     evaluate(&st->block, s, s->x, &from);
     while (st->block.known < st->block.order) {
         const double u = (double)st->block.known / (double)st->block.order;
         const pipe_schedule_point at = pipe_level_of_ratio(s, pow(high, 1.0 - u) * pow(low, u));
         evaluate(&st->block, s, advance(st, &at), &at);
     }
-    s->x = advance(st, &to);
+    s->x = pipe_step_add_noise(s, advance(st, &to), st->noise * fresh, 0);
 }
 
 /* Grid steps that the step of the solver from s->i takes: the paper's orders p ... p,
@@ -142,9 +180,12 @@ static void step_on_grid(state *st, pipe_sampling *s)
 
 static pipe_status begin(void *self, pipe_sampling *s, pipe_error *err)
 {
-    (void)s;
-    (void)err;
-    clear(&((state *)self)->block);
+    state *st = self;
+
+    clear(&st->block);
+    if (st->final_orders.n > s->steps)
+        return pipe_fail(err, PIPE_EINVAL, "`final_orders` holds the orders of %zu steps, but there are only %zu",
+                         st->final_orders.n, s->steps);
     return PIPE_OK;
 }
 
@@ -167,12 +208,16 @@ static void end(void *self)
 PIPE_EXPORT const pipe_plugin pipe_plugin_entry = {
     PIPE_ABI(PIPE_KIND_SAMPLER),
     .name = "sampler.dpm-solver-singlestep",
-    .version = "1.0.0",
+    .version = "1.1.0",
     .licence = "MIT",
     .summary = "DPM-Solver and DPM-Solver++ of order 1 to 3, single step",
+    .help = "DPM-Solver-fast of n evaluations (k-diffusion's sample_dpm_fast): `order: 3`, `predict: eps`, `grid: log-snr`, "
+            "`final: none`, n / 3 + 1 `steps` (rounded down), and as `final_orders` [2, 1] where 3 divides n, else the "
+            "remainder alone.",
     .citation = "arXiv:2206.00927",
     .example = "solver: {plugin: sampler.dpm-solver-singlestep, steps: 18, order: 3, inner: grid}",
     .params = params,
+    .rules = rules,
     .state_size = sizeof(state),
-    .sampler = {.begin = begin, .step = step, .end = end, .order = 2, .calls_per_step = 2},
+    .sampler = {.begin = begin, .step = step, .end = end, .order = 2, .calls_per_step = 2, .early_begin = true},
 };

@@ -158,6 +158,8 @@ static const refused refused_cases[] = {
     {"sampler.restart", "from [0.05] to [0.01]", 1, PLAIN, "no grid point behind the first is in it"},
     {"sampler.restart", "from [300] to [1]", 8, PLAIN,
      "begins at sigma / alpha = 300; the schedule ends at 200"},
+    {"sampler.dpm-solver-singlestep", "final_orders [3,2,1]", 3, PLAIN,
+     "`final_orders` holds the orders of 3 steps, but there are only 2"},
     {"sampler.dopri5", "", 50, GUIDED,
      "remembers earlier steps (guidance with momentum, or that counts steps)"},
 };

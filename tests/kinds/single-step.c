@@ -154,6 +154,8 @@ static const ordered converges_with_its_order_cases[] = {
     {"sampler.dpm-solver-singlestep", "inner grid", 2, 80},
     {"sampler.dpm-solver-singlestep", "order 3 weights exact predict eps", 3, 8},
     {"sampler.dpm-solver-singlestep", "order 3 weights exact", 3, 10},
+    {"sampler.dpm-solver-singlestep", "order 3 predict eps final_orders [2]", 3, 24},
+    {"sampler.dpm-solver-singlestep", "order 3 predict eps final_orders [2,1]", 2, 20},
     {"sampler.rk", "method euler", 1, 160},
     /* its error of second order, h^3 (x''' / 24 + f_x x'' / 8), is 0 for x = sqrt(1/4 + rho^2) */
     {"sampler.rk", "method midpoint", 3, 20},
@@ -196,6 +198,8 @@ static const weak has_the_variance_of_the_data_cases[] = {
     {"sampler.dpm2-ancestral", "", 1, 1},
     {"sampler.dpmpp-2s-ancestral", "", 1, 1},
     {"sampler.dpmpp-sde", "", 2, 1},
+    {"sampler.dpm-solver-singlestep", "order 3 eta 1", 1, 1},
+    {"sampler.dpm-solver-singlestep", "order 3 predict eps eta 0.5 final_orders [2,1]", 1, 1},
     {"sampler.euler-maruyama", "", 1, 1},
     {"sampler.euler-maruyama", "eta 0.5", 1, 1},
     {"sampler.euler-maruyama", "variable ratio", 1, 1},

@@ -125,7 +125,50 @@ def sample_dpm_adaptive(sampling):
     yield dpm_adaptive(sampling, LINEAR, 0.1, 30.0, order=2, eta=0.5, s_noise=1.003, h_init=1.0)
 
 
-FUNCTIONS = [sample_dpmpp_2s_ancestral, sample_dpmpp_3m_sde, sample_dpm_adaptive]
+def dpm_fast(sampling, schedule, low, high, evaluations, **options):
+    """Steps of equal length in ln sigma, of orders 3, 3, ..., and 2, 1 or 1 or 2 at the end."""
+    names = {"s_noise": "noise"}
+    generator = torch.Generator().manual_seed(0)
+    start = high * torch.randn(samplers_engine.SAMPLES, samplers_engine.MIXTURE["dimension"], generator=generator)
+    noise, states = samplers_engine.Noise(1), []
+    noise.steps = []
+
+    def callback(info):
+        states.append(info["x"])
+        noise.steps.append([])
+
+    # k-diffusion multiplies by the noise even where its factor is 0
+    end = sampling.sample_dpm_fast(lambda x, sigma: samplers_engine.clean(x, 1.0, float(sigma[0])), start, low, high,
+                                   evaluations, disable=True, callback=callback,
+                                   noise_sampler=lambda *_: noise(start.shape), **options)
+    assert end.dtype == torch.float64
+    steps, rest = evaluations // 3 + 1, evaluations % 3
+    assert len(states) == steps
+    return {
+        "configuration": ", ".join([f"n={evaluations}"] + [f"{k}={v}" for k, v in options.items()]),
+        "sampler": {"plugin": "sampler.dpm-solver-singlestep", "order": 3, "predict": "eps", "grid": "log-snr",
+                    "final": "none", "ratio_min": low, "ratio_max": high, "final_orders": [rest] if rest else [2, 1],
+                    **{names.get(k, k): v for k, v in options.items()}},
+        "schedule": schedule,
+        "prediction": "eps",
+        "state": "x/alpha",
+        "ratios": listed([high * (low / high) ** (k / steps) for k in range(steps + 1)]),
+        "start": listed(start),
+        **({"noise": listed(noise.steps)} if options.get("eta") else {}),
+        "x": listed(states[1:] + [end]),
+    }
+
+
+def sample_dpm_fast(sampling):
+    yield dpm_fast(sampling, VE, 0.02, 60.0, 18)
+    yield dpm_fast(sampling, LINEAR, 0.03, 100.0, 13)
+    yield dpm_fast(sampling, LINEAR, 0.1, 30.0, 11)
+    yield dpm_fast(sampling, VE, 0.02, 60.0, 2)
+    yield dpm_fast(sampling, VE, 0.02, 60.0, 18, eta=1.0)
+    yield dpm_fast(sampling, LINEAR, 0.1, 30.0, 13, eta=0.5, s_noise=1.003)
+
+
+FUNCTIONS = [sample_dpm_fast, sample_dpmpp_2s_ancestral, sample_dpmpp_3m_sde, sample_dpm_adaptive]
 
 
 def main():
