@@ -123,21 +123,20 @@ static const char cpu_text[] =
     "                for (int r = 0; r < $ROWS; r++) {\n"
     "                    global float *pr = p + (size_t)(i - i0 + r) * skp, *dr = ds + (size_t)(i - i0 + r) * skp;\n"
     "                    const int seen = i + r < sq ? $SEEN : 0;\n"
-    "                    for (int j = 0; j < np; j += $WIDTH)\n"
-    "                        vstore$WIDTH(vload$WIDTH(0, pr + j) * scale, 0, pr + j);\n"
-    "$ADDMASK"
-    "                    for (int j = seen; j < np; j++)\n"
-    "                        pr[j] = -INFINITY;\n"
     "                    for (int j = np; j < nt; j++)\n"          /* the last tile of keys reaches there */
     "                        pr[j] = dr[j] = 0.0f;\n"
     "                    if (seen == 0) {\n"                     /* below the last query: nothing */
-    "                        for (int j = 0; j < np; j++)\n"
-    "                            pr[j] = dr[j] = 0.0f;\n"
+    "                        zeros(pr, np);\n"
+    "                        zeros(dr, np);\n"
     "                        continue;\n"
     "                    }\n"
-    "                    $V m8 = vload$WIDTH(0, pr);\n"
-    "                    for (int j = $WIDTH; j < np; j += $WIDTH)\n"
-    "                        m8 = max(m8, vload$WIDTH(0, pr + j));\n"
+    "$ADDMASK"
+    "                    $V m8 = ($V)(-INFINITY);\n"
+    "                    for (int j = 0; j < np; j += $WIDTH) {\n"
+    "                        const $V x = lanes_from(j) < seen ? vload$WIDTH(0, pr + j)$SCALED : ($V)(-INFINITY);\n"
+    "                        m8 = max(m8, x);\n"
+    "                        vstore$WIDTH(x, 0, pr + j);\n"
+    "                    }\n"
     "                    const float m = max_lanes(m8);\n"
     "                    $V sum8 = ($V)(0.0f), along8 = ($V)(0.0f);\n"
     "                    for (int j = 0; j < np; j += $WIDTH) {\n"
@@ -182,6 +181,7 @@ static const char queries_text[] =
     "                {\n"
     "                    global const float *b = kp + $FIRST, *a = ds + (size_t)(i - i0) * skp;\n"
     "                    float tile[$SIZE];\n"
+    "$POINT"
     "$ZERO"
     "                    for (int k = 0; k < np; k++) {\n"
     "$STEP"
@@ -232,18 +232,20 @@ static void lower_cpu(pipe_lowering *l, const pipei_attention *g)
      * loading their accumulators.  Keys have room for whole panels and for whole tiles. */
     const int64_t block = 4 * tile.rows;
 
-    pipe_text scores = {0}, queries = {0}, keys = {0}, mask = {0}, exp_ = {0}, s = {0};
+    pipe_text scores = {0}, queries = {0}, keys = {0}, mask = {0}, exp_ = {0}, point = {0}, s = {0};
     char row[32];
     snprintf(row, sizeof(row), "a[%%u * %d + k]", (int)dp);
     emit_product(&scores, scores_text, tile, row, g, dp, 0,
                  (pair[]){{"PANELS", "kt"}, {"FROM", "qp"}, {"TO", "p"}, {0}});
     emit_product(&scores, scores_text, tile, row, g, dp, 0,
                  (pair[]){{"PANELS", "vt"}, {"FROM", "gp"}, {"TO", "ds"}, {0}});
+    for (uint32_t r = 0; r < tile.rows; r++)
+        pipe_text_addf(&point, "                    global const float *a%u = a + (size_t)%u * skp;\n", r, r);
     for (int64_t from = 0; from < dp;) {
         pipei_tile t = tile;
         t.vectors = dp - from >= 2 * (int64_t)tile.width ? 2 : 1;
         t.columns = t.vectors * t.width;
-        emit_product(&queries, queries_text, t, "a[%u * skp + k]", g, dp, from, NULL);
+        emit_product(&queries, queries_text, t, "a%u[k]", g, dp, from, (pair[]){{"POINT", point.data}, {0}});
         emit_product(&keys, keys_text, t, "a[%u]", g, dp, from,
                      (pair[]){{"FROM", "qp"}, {"WEIGHTS", "ds"}, {"TO", "dk"}, {0}});
         emit_product(&keys, keys_text, t, "a[%u]", g, dp, from,
@@ -256,7 +258,7 @@ static void lower_cpu(pipe_lowering *l, const pipei_attention *g)
                        "                        global const float *pm = mask + (size_t)batch * %lld + (size_t)head * %lld +\n"
                        "                                                 (size_t)(i + r) * %lld;\n"
                        "                        for (int j = 0; j < seen; j++)\n"
-                       "                            pr[j] += pm[(size_t)j * %lld];\n"
+                       "                            pr[j] = fma(pr[j], scale, pm[(size_t)j * %lld]);\n"
                        "                    }\n", (long long)g->mask[0], (long long)g->mask[1], (long long)g->mask[2],
                        (long long)g->mask[3]);
     pipei_tile_words w;
@@ -267,6 +269,7 @@ static void lower_cpu(pipe_lowering *l, const pipei_attention *g)
     pipei_tile_words_text(&w, "QUERIES", queries.data);
     pipei_tile_words_text(&w, "KEYS", keys.data);
     pipei_tile_words_text(&w, "ADDMASK", g->masked ? mask.data : "");
+    pipei_tile_words_text(&w, "SCALED", g->masked ? "" : " * scale");
     pipei_tile_words_text(&w, "MASKARG", g->masked ? "PIPE_BUF(float, mask)," : "");
     pipei_tile_words_text(&w, "MASKBIND", g->masked ? "PIPE_BIND(float, mask);" : "");
     pipei_tile_words_text(&w, "LAST", g->causal ? "min(sk, i1)" : "sk");
@@ -277,7 +280,7 @@ static void lower_cpu(pipe_lowering *l, const pipei_attention *g)
     pipei_attention_helpers(&s, &w, tile.width);
     pipei_emit(&s, cpu_text, w.word);
     pipei_tile_words_free(&w);
-    pipe_text *const texts[] = {&scores, &queries, &keys, &mask, &exp_};
+    pipe_text *const texts[] = {&scores, &queries, &keys, &mask, &exp_, &point};
     for (size_t k = 0; k < sizeof(texts) / sizeof(texts[0]); k++)
         pipe_text_free(texts[k]);
 

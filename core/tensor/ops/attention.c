@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BLOCK 128                 /* keys */
+#define BLOCK 256                 /* keys */
 
 pipei_attention pipei_attention_geometry(const pipe_attr *attr, const pipe_shape *q, const pipe_shape *k, const pipe_shape *mask)
 {
@@ -107,16 +107,25 @@ static const char helpers_text[] =
     "}\n"
     "static void panels(global const float *from, const int apart, const int n, global float *to)\n"
     "{\n"
-    "    for (int j0 = 0; j0 < n; j0 += $COLUMNS)\n"
-    "        for (int e = 0; e < $D; e++, to += $COLUMNS)\n"
-    "            for (int j = 0; j < $COLUMNS; j++)\n"
-    "                to[j] = j0 + j < n ? from[(size_t)(j0 + j) * apart + e] : 0.0f;\n"
+    "    for (int j0 = 0; j0 < n; j0 += $COLUMNS, to += $D * $COLUMNS)\n"
+    "        for (int j = 0; j < $COLUMNS; j++, from += apart)\n"
+    "            if (j0 + j < n) {\n"
+    "                for (int e = 0; e < $D; e++)\n"
+    "                    to[e * $COLUMNS + j] = from[e];\n"
+    "            } else {\n"
+    "                for (int e = 0; e < $D; e++)\n"
+    "                    to[e * $COLUMNS + j] = 0.0f;\n"
+    "            }\n"
     "}\n";
 void pipei_attention_helpers(pipe_text *s, const pipei_tile_words *w, uint32_t width)
 {
     pipei_emit_fold(s, "sum_lanes", false, width);
     pipei_emit_fold(s, "max_lanes", true, width);
     pipei_emit(s, helpers_text, w->word);
+    pipe_text_addf(s, "static int%u lanes_from(const int first)\n{\n    return first + (int%u)(", width, width);
+    for (uint32_t k = 0; k < width; k++)
+        pipe_text_addf(s, "%s%u", k ? ", " : "", k);
+    pipe_text_add(s, ");\n}\n");
 }
 
 static const char cpu_text[] =
@@ -137,7 +146,6 @@ static const char cpu_text[] =
     "            packed = pair;\n"
     "            global const float *pk = keys + ((size_t)batch * sk * heads + head) * $D;\n"
     "            global const float *pv = vals + ((size_t)batch * sk * heads + head) * $D;\n"
-    "            zeros(kt, skp * ($D + $DP));\n"
     "            panels(pk, stride, sk, kt);\n"
     "            lines(pv, stride, sk, vp, $DP);\n"
     "        }\n"
@@ -166,17 +174,15 @@ static const char cpu_text[] =
     "                #pragma nounroll\n"
     "                for (int r = 0; r < rows; r++) {\n"
     "                    float *p = s + r * $BLOCK;\n"
-    "                    for (int j = 0; j < np; j += $WIDTH)\n"
-    "                        vstore$WIDTH(vload$WIDTH(0, p + j) * scale, 0, p + j);\n"
     "$ADDMASK"
     "                    const int seen = $SEEN;\n"
-    "                    for (int j = max(seen, 0); j < np; j++)\n"
-    "                        p[j] = -INFINITY;\n"
-    "                    $V m8 = vload$WIDTH(0, p);\n"
-    "                    for (int j = $WIDTH; j < np; j += $WIDTH)\n"
-    "                        m8 = max(m8, vload$WIDTH(0, p + j));\n"
+    "                    $V m8 = ($V)(-INFINITY);\n"
+    "                    for (int j = 0; j < np; j += $WIDTH) {\n"
+    "                        const $V x = lanes_from(j) < seen ? vload$WIDTH(0, p + j)$SCALED : ($V)(-INFINITY);\n"
+    "                        m8 = max(m8, x);\n"
+    "                        vstore$WIDTH(x, 0, p + j);\n"
+    "                    }\n"
     "                    const float m = max(top[r], max_lanes(m8));\n"
-    "                    const float keep = top[r] == m ? 1.0f : exp(top[r] - m);\n"
     "                    $V sum8 = ($V)(0.0f);\n"
     "                    for (int j = 0; j < np; j += $WIDTH) {\n"
     "                        const $V x = vload$WIDTH(0, p + j) - m;\n"
@@ -184,10 +190,16 @@ static const char cpu_text[] =
     "                        sum8 += y;\n"
     "                        vstore$WIDTH(y, 0, p + j);\n"
     "                    }\n"
-    "                    sum[r] = sum[r] * keep + sum_lanes(sum8);\n"
+    "                    const float part = sum_lanes(sum8);\n"
+    "                    if (j0 == 0) {\n"
+    "                        sum[r] = part;\n"
+    "                    } else {\n"
+    "                        const float keep = top[r] == m ? 1.0f : exp(top[r] - m);\n"
+    "                        sum[r] = sum[r] * keep + part;\n"
+    "                        for (int e = 0; e < $DP; e += $WIDTH)\n"
+    "                            vstore$WIDTH(vload$WIDTH(0, o + r * $DP + e) * keep, 0, o + r * $DP + e);\n"
+    "                    }\n"
     "                    top[r] = m;\n"
-    "                    for (int e = 0; e < $DP; e += $WIDTH)\n"
-    "                        vstore$WIDTH(vload$WIDTH(0, o + r * $DP + e) * keep, 0, o + r * $DP + e);\n"
     "                }\n"
     "                for (int r = rows; r < $ROWS; r++)\n"
     "                    for (int j = 0; j < np; j++)\n"
@@ -251,7 +263,7 @@ static void lower_cpu(pipe_lowering *l, const pipei_attention *g)
                        "                        global const float *pm = mask + (size_t)batch * %lld + (size_t)head * %lld +\n"
                        "                                                 (size_t)(i + r) * %lld + (size_t)j0 * %lld;\n"
                        "                        for (int j = 0; j < n; j++)\n"
-                       "                            p[j] += pm[(size_t)j * %lld];\n"
+                       "                            p[j] = fma(p[j], scale, pm[(size_t)j * %lld]);\n"
                        "                    }\n", (long long)g->mask[0], (long long)g->mask[1], (long long)g->mask[2],
                        (long long)g->mask[3], (long long)g->mask[3]);
     for (int64_t from = 0; from < dp;) {
@@ -275,6 +287,7 @@ static void lower_cpu(pipe_lowering *l, const pipei_attention *g)
     pipei_tile_words_text(&w, "POINT", point.data);
     pipei_tile_words_text(&w, "OUTPUT", output.data);
     pipei_tile_words_text(&w, "ADDMASK", g->masked ? mask.data : "");
+    pipei_tile_words_text(&w, "SCALED", g->masked ? "" : " * scale");
     pipei_tile_words_text(&w, "MASKARG", g->masked ? "PIPE_BUF(float, mask)," : "");
     pipei_tile_words_text(&w, "MASKBIND", g->masked ? "PIPE_BIND(float, mask);" : "");
     pipei_tile_words_text(&w, "LAST", g->causal ? "min(sk, i + rows)" : "sk");
