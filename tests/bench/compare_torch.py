@@ -17,6 +17,24 @@ import sys
 import tempfile
 import time
 
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="compare-torch", description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help="unet, dit, mlp (default: all)")
+    parser.add_argument("--pipe", help="the program")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each side (default: 3)")
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions within a turn (default: 3)")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out: compiling takes minutes")
+    parser.add_argument("--check-only", action="store_true", help="compare results, time nothing")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    parser.add_argument("--channels-last", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    return parser
+
+
+PARSER = arguments()
+OPTIONS = PARSER.parse_args()  # before PyTorch is loaded: --help must not need it
+
 import numpy
 import torch
 import torch.nn as nn
@@ -470,25 +488,15 @@ def report(rows, memory):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="compare-torch", description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help="unet, dit, mlp (default: all)")
-    parser.add_argument("--pipe", help="the program")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each side (default: 3)")
-    parser.add_argument("--repeats", type=int, default=3, help="repetitions within a turn (default: 3)")
-    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out: compiling takes minutes")
-    parser.add_argument("--check-only", action="store_true", help="compare results, time nothing")
-    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
-    parser.add_argument("--channels-last", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--folder", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = OPTIONS
     torch.manual_seed(0)
     if options.memory_of:
         return memory_of(options.memory_of, options.folder, options.channels_last)
     if not (options.check_only or options.no_compile or shutil.which("g++")):
-        parser.error("torch.compile needs g++: install it (Debian package g++), or --no-compile leaves it out")
+        PARSER.error("torch.compile needs g++: install it (Debian package g++), or --no-compile leaves it out")
     for name in options.networks:
         if name not in NETWORKS:
-            parser.error(f"{name} is none of {', '.join(NETWORKS)}")
+            PARSER.error(f"{name} is none of {', '.join(NETWORKS)}")
     rows, memory = [], []
     with tempfile.TemporaryDirectory() as folder:
         for name in options.networks or NETWORKS:
