@@ -22,16 +22,26 @@ const char pipei_kernel_prefix[] =
     "#define PIPE_EPILOGUE8(v, i) (v)\n"
     "#define PIPE_EPILOGUE16(v, i) (v)\n";
 
-/* PoCL's vstore16 makes three stores of a vector, its vstore8 two; one of an
- * unaligned type makes one.  Vectors of 8 and 16, floats and ints, global and private. */
-#define STORE(T, n, space)                                                                               \
-    "static void __attribute__((overloadable, always_inline)) pipe_store" #n "(" #T #n " v, size_t i, "  \
+/* PoCL puts a vector together of loads of two elements, and takes it apart for stores.  Mostly the compiler
+ * joins them again, but with arithmetic between, it may do that in twos as well (a norm: half of its
+ * time).  One load and one store of an unaligned type stay what they are. */
+#define LOAD(T, n, space)                                                                                  \
+    "static " #T #n " __attribute__((overloadable, always_inline)) pipe_load" #n "(size_t i, const " #space \
+    " " #T " *p)\n{ return *(const " #space " pipe_" #T #n " *)(p + " #n " * i); }\n"
+#define STORE(T, n, space)                                                                                 \
+    "static void __attribute__((overloadable, always_inline)) pipe_store" #n "(" #T #n " v, size_t i, "    \
     #space " " #T " *p)\n{ *(" #space " pipe_" #T #n " *)(p + " #n " * i) = v; }\n"
-#define STORES(T, n)                                                                                     \
-    "typedef " #T " pipe_" #T #n " __attribute__((ext_vector_type(" #n "), aligned(4)));\n"              \
-    STORE(T, n, global) STORE(T, n, private)
+#define VECTOR(T, n)                                                                                       \
+    "typedef " #T " pipe_" #T #n " __attribute__((ext_vector_type(" #n "), aligned(4)));\n"                \
+    LOAD(T, n, global) LOAD(T, n, private) LOAD(T, n, local) LOAD(T, n, constant)                          \
+    STORE(T, n, global) STORE(T, n, private) STORE(T, n, local)
+#define VECTORS(T) VECTOR(T, 4) VECTOR(T, 8) VECTOR(T, 16)
 static const char cpu_prefix[] =
-    STORES(float, 8) STORES(float, 16) STORES(int, 8) STORES(int, 16)
+    VECTORS(float) VECTORS(int) VECTORS(uint)
+    "#define vload4(i, p) pipe_load4(i, p)\n"
+    "#define vload8(i, p) pipe_load8(i, p)\n"
+    "#define vload16(i, p) pipe_load16(i, p)\n"
+    "#define vstore4(v, i, p) pipe_store4(v, i, p)\n"
     "#define vstore8(v, i, p) pipe_store8(v, i, p)\n"
     "#define vstore16(v, i, p) pipe_store16(v, i, p)\n";
 
