@@ -5,4 +5,7 @@
 
 #define PIPE_INTERNAL __attribute__((visibility("default")))
 
+/* Gives pages of freed host memory back to the system, where the C library can. (memory.c) */
+PIPE_INTERNAL void pipei_memory_trim(void);
+
 #endif

@@ -1,10 +1,14 @@
 /* Host memory: allocations of ordinary size end the process when they fail. */
+#include "core/base/internal.h"
 #include <pipe/base.h>
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 /* Nothing here may allocate; run folders stay valid because every file in them
  * is written to a temporary name first. */
@@ -83,3 +87,15 @@ void pipe_free_ptr(void *p)
     held = NULL;
     memcpy(p, &held, sizeof held);
 }
+
+#ifdef __GLIBC__
+/* Large blocks come to lie in the heap once one of their size was freed, and pages between others stay. */
+void pipei_memory_trim(void)
+{
+    malloc_trim(0);
+}
+#else
+void pipei_memory_trim(void)
+{
+}
+#endif

@@ -54,7 +54,7 @@ PIPE_INTERNAL pipe_status pipei_buffer_new(pipei_device *d, size_t bytes, const 
 PIPE_INTERNAL void pipei_buffer_free(pipei_device *d, cl_mem buffer);
 /* Changes whenever a buffer is given back to the driver: its handle may come again. */
 PIPE_INTERNAL uint64_t pipei_device_generation(const pipei_device *d);
-/* Gives all idle buffers back to the driver. */
+/* Gives all idle buffers back to the driver, and what copies to the device were staged in. */
 PIPE_INTERNAL void pipei_device_trim(pipei_device *d);
 /* Largest sum of buffers that were in use at one time since the device was opened. */
 PIPE_INTERNAL uint64_t pipei_device_peak_memory(const pipei_device *d);

@@ -279,10 +279,32 @@ void pipei_buffer_free(pipei_device *d, cl_mem buffer)
         release_oldest(d);
 }
 
+/* Does no copy read it any more? */
+static bool is_free(staging *s)
+{
+    cl_int state = CL_QUEUED;
+
+    if (!s->done)
+        return true;
+    clGetEventInfo(s->done, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL);
+    if (state > CL_COMPLETE)
+        return false;
+    clReleaseEvent(s->done);
+    s->done = NULL;
+    return true;
+}
+
 void pipei_device_trim(pipei_device *d)
 {
-    while (d->pool.n_idle)
-        release_idle(d, d->pool.n_idle - 1);
+    pool *p = &d->pool;
+
+    while (p->n_idle)
+        release_idle(d, p->n_idle - 1);
+    for (size_t k = p->n_stages; k-- > 0;)
+        if (is_free(&p->stages[k])) {
+            pipe_free(p->stages[k].data);
+            p->stages[k] = p->stages[--p->n_stages];
+        }
 }
 
 bool pipei_device_exact_memory(const pipei_device *d) { return d->pool.exact; }
@@ -307,14 +329,8 @@ static staging *free_stage(pool *p, size_t bytes)
     staging *best = NULL;
     for (size_t k = 0; k < p->n_stages; k++) {
         staging *s = &p->stages[k];
-        if (s->done) {
-            cl_int state = CL_QUEUED;
-            clGetEventInfo(s->done, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL);
-            if (state > CL_COMPLETE)
-                continue;
-            clReleaseEvent(s->done);
-            s->done = NULL;
-        }
+        if (!is_free(s))
+            continue;
         const bool fits = s->capacity >= bytes;
         if (!best || (fits && (best->capacity < bytes || s->capacity < best->capacity)) ||
             (!fits && best->capacity < bytes && s->capacity > best->capacity))

@@ -212,10 +212,19 @@ static void release_task(pipei_task *t)
     t->loaded = false;
 }
 
+/* What one step needed while it ran is not what the next one needs. */
+static void trim(pipei_session *s)
+{
+    if (s->env->engine)
+        pipei_engine_trim(s->env->engine);
+}
+
 void pipei_release(pipei_session *s)
 {
     for (size_t k = s->n; k-- > 0; )
         release_task(&s->task[k]);
+    trim(s);
+    pipei_memory_trim();
 }
 
 static void release_unused(pipei_session *s, size_t now)
@@ -223,6 +232,7 @@ static void release_unused(pipei_session *s, size_t now)
     for (size_t k = now + 1; k-- > 0; )
         if (s->task[k].last_use == now)
             release_task(&s->task[k]);
+    trim(s);
 }
 
 /* ---- one step ---- */

@@ -49,6 +49,15 @@ void pipei_engine_label(pipe_engine *e, const char *label)
     snprintf(e->label, sizeof e->label, "%s", label ? label : "tensors");
 }
 
+void pipei_engine_trim(pipe_engine *e)
+{
+    (void)pipe_eval(e, NULL); /* tensors that failed carry the reason; those that are let go stay until then */
+    for (size_t k = 0; k < e->n_chunks; k++)
+        pipei_buffer_free(e->device, e->chunks[k].mem);
+    e->n_chunks = 0;
+    pipei_device_trim(e->device);
+}
+
 void pipei_engine_forget_plans(pipe_engine *e)
 {
     clFinish(pipei_device_queue(e->device));

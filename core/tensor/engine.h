@@ -18,6 +18,9 @@ typedef struct pipei_engine_stats {
     double record_seconds, plan_seconds, compile_seconds;
 } pipei_engine_stats;
 PIPE_INTERNAL pipei_engine_stats pipei_engine_stats_get(const pipe_engine *e);
+/* Computes what is recorded, as pipe_eval(), and gives back all memory that no tensor holds: that of temporaries (as
+ * much as the largest plan so far needed), of freed tensors, of copies to the device.  Plans and kernels stay. */
+PIPE_INTERNAL void pipei_engine_trim(pipe_engine *e);
 /* Drops every cached plan (tests: the results must not change). */
 PIPE_INTERNAL void pipei_engine_forget_plans(pipe_engine *e);
 

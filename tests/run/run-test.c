@@ -422,6 +422,8 @@ static void run_here(const char *yaml, const pipei_run_options *o, const char *c
         r->status = pipei_environment_open(registry, o, &env, &r->err);
         if (r->status == PIPE_OK) {
             r->status = pipei_run_graph(&env, g, NULL, &r->out, &r->err);
+            if (env.engine && pipei_device_used_memory(pipei_engine_device(env.engine)) > 0)
+                r->out.exit_status = 98;
             pipei_environment_close(&env);
         }
         pipei_graph_free(g);
@@ -488,6 +490,7 @@ result run_text(const char *yaml, const pipei_run_options *o, const char *const 
     fclose(f);
     r.out.exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     cr_assert_neq(r.out.exit_status, 99, "memory was leaked");
+    cr_assert_neq(r.out.exit_status, 98, "a run left memory of the device to the next one");
     return r;
 }
 

@@ -366,6 +366,36 @@ Test(engine, results_are_the_same_bits_every_time)
     pipei_engine_free(e);
 }
 
+/* What a kept tensor holds stays, everything else goes: temporaries, idle buffers, tensors that were let go. */
+Test(engine, trimming_leaves_what_is_kept)
+{
+    static float first[7 * 131], again[7 * 131];
+    pipe_engine *e = runtime_engine(NULL);
+    const pipei_device *d = pipei_engine_device(e);
+    pipe_tensor *kept = NULL, *late = NULL;
+
+    work(e, first);
+    pipei_engine_trim(e);
+    cr_assert_eq(pipei_device_used_memory(d), 0, "%llu bytes", (unsigned long long)pipei_device_used_memory(d));
+    pipe_keep(&kept, three(e, 1, 2, 3));
+    OK(pipe_eval(e, &err_));
+    const uint64_t three_bytes = pipei_device_used_memory(d);
+    work(e, again);
+    cr_assert_eq(memcmp(first, again, sizeof first), 0, "the same plan, in other memory");
+    cr_expect_gt(pipei_device_used_memory(d), three_bytes, "an evaluation leaves nothing to be trimmed");
+    pipei_engine_trim(e);
+    cr_expect_eq(pipei_device_used_memory(d), three_bytes);
+    pipe_keep(&late, row_add(kept, kept)); /* recorded, and not computed yet */
+    pipe_keep(&kept, NULL);
+    pipei_engine_trim(e);
+    cr_expect_eq(pipei_device_used_memory(d), three_bytes, "the sum has taken the place of its source");
+    expect(late, 3, (float[]){2, 4, 6});
+    pipe_keep(&late, NULL);
+    pipei_engine_trim(e);
+    cr_expect_eq(pipei_device_used_memory(d), 0);
+    pipei_engine_free(e);
+}
+
 /* ---- holds ---- */
 
 Test(engine, kept_tensors_become_leaves)
