@@ -88,14 +88,10 @@ void pipe_free_ptr(void *p)
     memcpy(p, &held, sizeof held);
 }
 
-#ifdef __GLIBC__
 /* Large blocks come to lie in the heap once one of their size was freed, and pages between others stay. */
 void pipei_memory_trim(void)
 {
+#ifdef __GLIBC__
     malloc_trim(0);
-}
-#else
-void pipei_memory_trim(void)
-{
-}
 #endif
+}

@@ -211,10 +211,9 @@ static question question_of_rows(pipe_sampling *s, pipe_tensor *x, const double 
     q.there = q.here;
     if (in->own_schedule)
         return q;
-    for (size_t k = 0; k < n && status == PIPE_OK; k++) { /* alpha = 0 is beyond any schedule's range */
+    for (size_t k = 0; k < n && status == PIPE_OK; k++) {
         const pipe_schedule_point p = pipe_schedule_at(s->schedule, t[k]);
-        status = pipei_denoiser_time_of_ratio(s->denoiser->name, in->info.schedule, p.sigma / p.alpha,
-                                              &there[k], &err);
+        status = time_there(s->denoiser->name, in->info.schedule, &p, &there[k], &err);
     }
     if (status != PIPE_OK) {
         q.asked = pipe_poison(s->engine, status, "%s", err.message);

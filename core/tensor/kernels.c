@@ -23,8 +23,9 @@ const char pipei_kernel_prefix[] =
     "#define PIPE_EPILOGUE16(v, i) (v)\n";
 
 /* PoCL puts a vector together of loads of two elements, and takes it apart for stores.  Mostly the compiler
- * joins them again, but with arithmetic between, it may do that in twos as well (a norm: half of its
- * time).  One load and one store of an unaligned type stay what they are. */
+ * joins them again, but with arithmetic between, it may do that in twos as well (a norm: a quarter of its
+ * time).  One load and one store of an unaligned type stay what they are.  All types and address
+ * spaces, since the macros stand before kernels of plugins too. */
 #define LOAD(T, n, space)                                                                                  \
     "static " #T #n " __attribute__((overloadable, always_inline)) pipe_load" #n "(size_t i, const " #space \
     " " #T " *p)\n{ return *(const " #space " pipe_" #T #n " *)(p + " #n " * i); }\n"
@@ -32,12 +33,17 @@ const char pipei_kernel_prefix[] =
     "static void __attribute__((overloadable, always_inline)) pipe_store" #n "(" #T #n " v, size_t i, "    \
     #space " " #T " *p)\n{ *(" #space " pipe_" #T #n " *)(p + " #n " * i) = v; }\n"
 #define VECTOR(T, n)                                                                                       \
-    "typedef " #T " pipe_" #T #n " __attribute__((ext_vector_type(" #n "), aligned(4)));\n"                \
+    "typedef " #T " pipe_" #T #n " __attribute__((ext_vector_type(" #n "), aligned(sizeof(" #T "))));\n"   \
     LOAD(T, n, global) LOAD(T, n, private) LOAD(T, n, local) LOAD(T, n, constant)                          \
     STORE(T, n, global) STORE(T, n, private) STORE(T, n, local)
 #define VECTORS(T) VECTOR(T, 4) VECTOR(T, 8) VECTOR(T, 16)
 static const char cpu_prefix[] =
     VECTORS(float) VECTORS(int) VECTORS(uint)
+    VECTORS(char) VECTORS(uchar) VECTORS(short) VECTORS(ushort) VECTORS(long) VECTORS(ulong)
+    "#ifdef cl_khr_fp64\n"
+    "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n"
+    VECTORS(double)
+    "#endif\n"
     "#define vload4(i, p) pipe_load4(i, p)\n"
     "#define vload8(i, p) pipe_load8(i, p)\n"
     "#define vload16(i, p) pipe_load16(i, p)\n"

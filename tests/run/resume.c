@@ -111,7 +111,7 @@ Test(run_resume, last_two_checkpoints_are_kept_and_shown)
     PIPE_CLEANUP(result_free) result r = run_plain(alone);
     RAN(r);
     PIPE_CLEANUP(pipe_free_ptr)
-    char *own = pipei_path_join(r.out.folder, "checkpoints/work/step-00000020.safetensors");
+    char *own = pipe_format("%s/checkpoints/%s/step-00000020.safetensors", r.out.folder, "work");
     cr_expect(pipei_path_exists(own), "the run folder has its own checkpoints");
 }
 

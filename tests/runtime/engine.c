@@ -292,6 +292,14 @@ Test(engine, temporaries_share_memory)
 
 /* ---- plans ---- */
 
+/* On a CPU these are the engine's own, in kernels of plugins too. */
+Test(engine, kernels_load_and_store_vectors_of_every_type)
+{
+    pipe_engine *e = runtime_engine(NULL);
+    expect(row_vectors(e), 1, (float[]){9 * (4 + 8 + 16) + 4});
+    pipei_engine_free(e);
+}
+
 Test(engine, plans_are_found_again)
 {
     pipe_engine *e = runtime_engine(NULL);

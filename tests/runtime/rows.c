@@ -177,6 +177,27 @@ static pipe_status lower_total(pipe_lowering *l, const pipe_op_call *c, pipe_err
     return PIPE_OK;
 }
 
+/* Vectors of every type that OpenCL C has, at addresses that are not aligned: 4 + 8 + 16 of each. */
+static pipe_status lower_vectors(pipe_lowering *l, const pipe_op_call *c, pipe_error *err)
+{
+    (void)c, (void)err;
+    static const char source[] =
+        "constant uchar table[5] = {9, 1, 2, 3, 4};\n"
+        "#define ONE(T, n, load, store) { T t[n + 1]; for (int k = 0; k <= n; k++) t[k] = (T)k; \\\n"
+        "                                 store(load(0, t + 1), 0, t); sum += (float)t[n - 1]; }\n"
+        "#define ALL(T) ONE(T, 4, vload4, vstore4) ONE(T, 8, vload8, vstore8) ONE(T, 16, vload16, vstore16)\n"
+        "__attribute__((reqd_work_group_size(1, 1, 1)))\n"
+        "kernel void run(PIPE_BUF(float, y))\n"
+        "{ PIPE_BIND(float, y); float sum = 0.0f; local short held[8];\n"
+        "  ALL(char) ALL(uchar) ALL(short) ALL(ushort) ALL(int) ALL(uint) ALL(long) ALL(ulong) ALL(float)\n"
+        "  vstore4(convert_short4(vload4(0, table + 1)), 1, held);\n"
+        "  y[0] = sum + (float)vload4(1, held).w; }\n";
+    const pipe_launch k = {.source = source, .kernel = "run", .dims = 1, .global = {1}, .local = {1}, .n_args = 1,
+                           .args = {{.kind = PIPE_ARG_OUTPUT}}};
+    pipe_lower_launch(l, &k);
+    return PIPE_OK;
+}
+
 static pipe_status lower_words(pipe_lowering *l, const pipe_op_call *c, pipe_error *err)
 {
     (void)err;
@@ -234,6 +255,8 @@ static const pipe_op mirror = {PIPE_OP_INIT, .name = "test.mirror", .arity = 1, 
                                .reference = unused, .lower = lower_mirror, .epilogue = true};
 static const pipe_op total = {PIPE_OP_INIT, .name = "test.total", .arity = 1, .shape = scalar,
                               .reference = unused, .lower = lower_total};
+static const pipe_op vectors = {PIPE_OP_INIT, .name = "test.vectors", .arity = 0, .shape = given,
+                                .reference = unused, .lower = lower_vectors};
 static const pipe_op words = {PIPE_OP_INIT, .name = "test.words", .arity = 0, .shape = given,
                               .reference = unused, .lower = lower_words};
 static const pipe_op broken = {PIPE_OP_INIT, .name = "test.broken", .arity = 1, .shape = same,
@@ -305,6 +328,11 @@ pipe_tensor *row_words(pipe_engine *e, int64_t n, uint32_t word, double x)
     a.u[1] = word;
     a.f[2] = (float)x;
     return pipe_op_apply(e, &words, NULL, 0, &a);
+}
+pipe_tensor *row_vectors(pipe_engine *e)
+{
+    const pipe_attr a = shape_attr(PIPE_SHAPE(1));
+    return pipe_op_apply(e, &vectors, NULL, 0, &a);
 }
 pipe_tensor *row_broken(pipe_tensor *a) { return apply1(&broken, a, NULL); }
 

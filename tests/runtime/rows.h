@@ -32,6 +32,7 @@ pipe_tensor *row_mirror(pipe_tensor *a, int64_t width);   /* the same, with an e
 pipe_tensor *row_total(pipe_tensor *a);             /* lowered, with scratch: sum of all elements, a scalar */
 pipe_tensor *row_words(pipe_engine *e, int64_t n, uint32_t word,
                        double x); /* lowered: word + i + x, words and floats at run time */
+pipe_tensor *row_vectors(pipe_engine *e);              /* lowered: 256, by loads and stores of all types */
 pipe_tensor *row_broken(pipe_tensor *a);            /* its kernel does not compile */
 
 extern const pipe_op *const test_rows[];

@@ -143,7 +143,7 @@ static const char cpu_text[] =
     "    for (int u = u0; u < u1; u++) {\n"
     "        const int pair = u / splits, batch = pair / heads, head = pair % heads;\n"
     "        if (pair != packed) {\n"
-    "            packed = pair;\n"
+    "            packed = pair;\n"                         /* what is behind d in a row of vp stays, is computed with and not stored */
     "            global const float *pk = keys + ((size_t)batch * sk * heads + head) * $D;\n"
     "            global const float *pv = vals + ((size_t)batch * sk * heads + head) * $D;\n"
     "            panels(pk, stride, sk, kt);\n"

@@ -200,10 +200,17 @@ typedef struct cut {
     bool pack_b;                     /* by a launch of its own */
     bool inside;                     /* both operands, block by block in the kernel */
     bool copy_a;                     /* rows of a, block by block in the kernel */
+    int64_t a_tile;                  /* floats of a tile of a in a work-item's room; 0: read where it lies */
     int64_t batch, tiles, panels;
     int64_t chunk_tiles, chunk_panels, chunk_k, parts;
     int64_t sums;                    /* floats of sums in a work-item's room */
 } cut;
+
+/* Floats between two tiles of `lanes` lanes that are packed in the kernel. */
+static int64_t apart(pipei_tile t, int64_t lanes) { return K_BLOCK * lanes + t.width; }
+
+/* Floats between two rows that are copied. */
+static int64_t copied_row(pipei_tile t) { return K_BLOCK + t.width; }
 
 /* n in equal shares of at most `most`: the size of one. */
 static int64_t even(int64_t n, int64_t most) { return pipei_ceil_div(n, pipei_ceil_div(n, pipei_max(1, most))); }
@@ -241,15 +248,10 @@ static cut cut_up(const pipe_device_profile *p, const pipei_matmul *g, pipei_til
     c.chunk_k = pipei_ceil_div(pipei_ceil_div(g->k, c.parts), K_BLOCK) * K_BLOCK;
     c.parts = pipei_ceil_div(g->k, c.chunk_k);
     c.copy_a = !g->ta && c.chunk_panels >= COPY_PANELS;
+    c.a_tile = g->ta ? apart(tile, tile.rows) : c.copy_a ? tile.rows * copied_row(tile) : 0;
     c.sums = (c.chunk_k > K_BLOCK ? c.chunk_tiles * c.chunk_panels : 1) * (int64_t)tile.rows * tile.columns;
     return c;
 }
-
-/* Floats between two tiles of `lanes` lanes that are packed in the kernel. */
-static int64_t apart(pipei_tile t, int64_t lanes) { return K_BLOCK * lanes + t.width; }
-
-/* Floats between two rows that are copied. */
-static int64_t copied_row(pipei_tile t) { return K_BLOCK + t.width; }
 
 static void add_pack(pipe_text *s, const char *unit, pipei_tile t, int64_t lanes)
 {
@@ -267,32 +269,35 @@ static void gemm_source(pipe_text *s, const pipei_matmul *g, const cut *c, pipei
 
     pipei_emit_batch(&at_a, g, g->a_batch, g->m * g->k);
     pipei_emit_batch(&at_b, g, g->b_batch, c->pack_b ? c->panels * g->k * tile.columns : g->k * g->n);
-    for (uint32_t i = 0; i < tile.rows && !g->ta && !c->copy_a; i++)
+    for (uint32_t i = 0; i < tile.rows && c->a_tile == 0; i++)
         pipe_text_addf(&point, "    global const float *a%u = a + (size_t)min(%u, rows - 1) * row_a;\n", i, i);
-    if (g->ta) {
-        pipe_text_addf(&a, "packed_a + (m - m0) / %u * %lld", tile.rows, (long long)apart(tile, tile.rows));
-        add_pack(s, "a", tile, tile.rows);
+    if (c->a_tile > 0) {
+        pipe_text_addf(&a, "packed_a + (m - m0) / %u * %lld", tile.rows, (long long)c->a_tile);
         pipe_text_add(&room, "    global float *packed_a = mine + sums;\n");
+    } else {
+        pipe_text_add(&a, "base_a + (size_t)m * row_a + k0");
+    }
+    if (g->ta) {
+        add_pack(s, "a", tile, tile.rows);
+        pipe_text_add(&at, "a[%u]");
         pipe_text_addf(&next, "        a += %u;\n", tile.rows);
     } else if (c->copy_a) {
         const pipei_word words[] = {{.name = "ROWS", .number = tile.rows}, {.name = "ROW", .number = copied_row(tile)},
                                     {.name = "WIDTH", .number = tile.width}, {0}};
         pipei_emit(s, copy_text, words);
-        pipe_text_addf(&a, "packed_a + (m - m0) * %lld", (long long)copied_row(tile));
-        pipe_text_add(&room, "    global float *packed_a = mine + sums;\n");
+        pipe_text_addf(&at, "a[k + %%u * %lld]", (long long)copied_row(tile));
     } else {
-        pipe_text_add(&a, "base_a + (size_t)m * row_a + k0");
+        pipe_text_add(&at, "a%u[k]");
     }
     if (c->inside) {
         add_pack(s, "b", tile, tile.columns);
         pipe_text_addf(&room, "    global float *packed_b = packed_a + chunk_m / %u * %lld;\n", tile.rows,
-                       (long long)apart(tile, tile.rows));
+                       (long long)c->a_tile);
         pipe_text_addf(&b, "            global const float *b = packed_b + (n - n0) / %u * %lld;\n", tile.columns,
                        (long long)apart(tile, tile.columns));
     }
     pipei_tile_words w;
-    pipe_text_addf(&at, "a[k + %%u * %lld]", (long long)copied_row(tile));
-    pipei_tile_words_make(&w, tile, g->ta ? "a[%u]" : c->copy_a ? at.data : "a%u[k]");
+    pipei_tile_words_make(&w, tile, at.data);
     pipei_tile_words_number(&w, "KBLOCK", K_BLOCK);
     if (!c->inside)
         pipei_emit(&b, b_text, w.word);
@@ -301,9 +306,9 @@ static void gemm_source(pipe_text *s, const pipei_matmul *g, const cut *c, pipei
         {.name = "AT_A", .text = c->parts > 1 ? "0" : at_a.data}, {.name = "AT_B", .text = c->parts > 1 ? "0" : at_b.data},
         {.name = "FIRST", .text = c->parts > 1 ? "z * chunk_k" : "0"}, {.name = "A", .text = a.data},
         {.name = "POINT", .text = point.data ? point.data : ""}, {.name = "ROOM", .text = room.data ? room.data : ""},
-        {.name = "PACKA", .text = g->ta ? pack_a_call : c->copy_a ? copy_a_call : ""}, {.name = "PACKB", .text = c->inside ? pack_b_call : ""},
-        {.name = "NEXT", .text = g->ta ? next.data : ""}, {.name = "B", .text = b.data},
-        {.name = "STORED", .text = stored.data}};
+        {.name = "PACKA", .text = g->ta ? pack_a_call : c->copy_a ? copy_a_call : ""},
+        {.name = "PACKB", .text = c->inside ? pack_b_call : ""}, {.name = "NEXT", .text = next.data ? next.data : ""},
+        {.name = "B", .text = b.data}, {.name = "STORED", .text = stored.data}};
     for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++)
         pipei_tile_words_text(&w, pieces[i].name, pieces[i].text);
     pipei_emit(s, product_text, w.word);
@@ -332,8 +337,7 @@ static void lower_gemm(pipe_lowering *l, const pipei_matmul *g)
     if (c.parts > 1)
         part = pipe_lower_scratch(l, (size_t)(c.parts * g->m * g->n));
     const int64_t z_items = c.batch * c.parts;
-    const int64_t room = c.sums + (g->ta ? c.chunk_tiles * apart(tile, tile.rows) : 0) +
-                         (c.copy_a ? c.chunk_tiles * tile.rows * copied_row(tile) : 0) +
+    const int64_t room = c.sums + c.chunk_tiles * c.a_tile +
                          (c.inside ? c.chunk_panels * apart(tile, tile.columns) : 0);
 
     pipe_text s = {0};
