@@ -2,6 +2,7 @@
  * to exit statuses. */
 #include "core/base/file.h"
 #include "core/base/log.h"
+#include "core/tensor/engine.h"
 #include "cli.h"
 
 #include <errno.h>
@@ -264,6 +265,9 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], PIPEI_AHEAD_OPTION) == 0) /* what pipe itself starts */
+        return pipei_ahead_main();
+    pipei_ahead_helper("/proc/self/exe");
     const int status = run(argc, argv);
     /* A full disk behind `> file` must not look like success. */
     if (fflush(stdout) != 0 || ferror(stdout))

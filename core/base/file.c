@@ -47,6 +47,20 @@ pipe_status pipei_fail_errno(pipe_error *err, int code, const char *fmt, ...)
 
 /* ---- reading ---- */
 
+bool pipei_fd_write(int fd, const void *data, size_t n)
+{
+    for (const char *at = data; n;) {
+        const ssize_t done = write(fd, at, n);
+        if (done < 0 && errno != EINTR)
+            return false;
+        if (done > 0) {
+            at += done;
+            n -= (size_t)done;
+        }
+    }
+    return true;
+}
+
 pipe_status pipei_fd_read(int fd, const char *name, size_t limit, char **data, size_t *size, pipe_error *err)
 {
     struct stat info;

@@ -19,6 +19,8 @@ PIPE_INTERNAL pipe_status pipei_file_read(const char *path, size_t limit, char *
 /* The same of an open descriptor (standard input); `name` is for messages. */
 PIPE_INTERNAL pipe_status pipei_fd_read(int fd, const char *name, size_t limit, char **data, size_t *size,
                                         pipe_error *err);
+/* Writes all to a descriptor; false: errno says why not. */
+PIPE_INTERNAL bool pipei_fd_write(int fd, const void *data, size_t n);
 /* Maps a regular file for reading; an empty one gives data NULL, size 0. */
 typedef struct pipei_map {
     const unsigned char *data;

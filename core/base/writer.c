@@ -86,15 +86,8 @@ pipe_status pipei_writer_open(const char *path, pipei_writer **out, pipe_error *
 
 static void write_out(pipei_writer *w, const unsigned char *data, size_t n)
 {
-    while (n > 0 && !w->failed) {
-        const ssize_t written = write(w->fd, data, n);
-        if (written < 0 && errno != EINTR)
-            w->failed = errno;
-        if (written > 0) {
-            data += written;
-            n -= (size_t)written;
-        }
-    }
+    if (!w->failed && !pipei_fd_write(w->fd, data, n))
+        w->failed = errno;
 }
 
 void pipei_writer_put(pipei_writer *w, const void *data, size_t n)

@@ -320,4 +320,3 @@ const pipei_device_info *pipei_device_describe(const pipei_device *d) { return &
 cl_command_queue pipei_device_queue(const pipei_device *d) { return d->queue; }
 cl_context pipei_device_context(const pipei_device *d) { return d->context; }
 cl_device_id pipei_device_id(const pipei_device *d) { return d->id; }
-double pipei_device_compile_seconds(const pipei_device *d) { return d->compile_seconds; }

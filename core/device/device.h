@@ -77,7 +77,13 @@ PIPE_INTERNAL pipe_status pipei_device_profiling(pipei_device *d, bool on, pipe_
  * compiler's own words.  The text of OpenCL errors: pipei_cl_error(code). */
 PIPE_INTERNAL pipe_status pipei_program_get(pipei_device *d, const char *source, cl_program *out,
                                             pipe_error *err);
-PIPE_INTERNAL double pipei_device_compile_seconds(const pipei_device *d);
+/* Of a program of this device. */
+PIPE_INTERNAL const char *pipei_program_source(const pipei_device *d, cl_program handle);
+/* PoCL keeps what it compiles in a cache on the disk: what took longer than this, in seconds, was
+ * probably not there. */
+#define PIPEI_COMPILED 0.1
+/* Whether that holds for the program built last. */
+PIPE_INTERNAL bool pipei_program_compiled(const pipei_device *d);
 PIPE_INTERNAL const char *pipei_cl_error(cl_int code);
 
 /* CLOCK_MONOTONIC in seconds. */

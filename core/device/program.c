@@ -105,7 +105,7 @@ pipe_status pipei_program_get(pipei_device *d, const char *source, cl_program *o
                          pipei_cl_error(code));
     code = clBuildProgram(p, 1, &d->id, build_options, NULL, NULL);
     const double seconds = pipei_seconds() - start;
-    d->compile_seconds += seconds;
+    d->compile_seconds = seconds;
     if (code != CL_SUCCESS) {
         const pipe_status status = build_failed(d, p, code, err);
         pipe_log(PIPE_LOG_DEBUG, "device", "the source that does not compile:\n%s", source);
@@ -123,3 +123,13 @@ pipe_status pipei_program_get(pipei_device *d, const char *source, cl_program *o
     *out = p;
     return PIPE_OK;
 }
+
+const char *pipei_program_source(const pipei_device *d, cl_program handle)
+{
+    size_t k = 0;
+    while (k < d->n_programs && d->programs[k].handle != handle)
+        k++;
+    return k < d->n_programs ? d->programs[k].source : "";
+}
+
+bool pipei_program_compiled(const pipei_device *d) { return d->compile_seconds > PIPEI_COMPILED; }

@@ -42,16 +42,8 @@ enum {
 
 static void put(int fd, const void *data, size_t n)
 {
-    const char *p = data;
-    while (n) {
-        const ssize_t done = write(fd, p, n);
-        if (done < 0 && errno != EINTR)
-            _exit(0);
-        if (done > 0) {
-            p += done;
-            n -= (size_t)done;
-        }
-    }
+    if (!pipei_fd_write(fd, data, n))
+        _exit(0);
 }
 
 static void report(int fd, char what, const void *data, size_t n)

@@ -55,6 +55,10 @@ typedef struct launch {
     uint32_t dims;
     size_t global[3], local[3];
     uint32_t derives;         /* 1 + which plan_derived it makes, or 0 */
+    uint32_t n_args;
+    const uint8_t *arg_bytes; /* of each argument; 0: a buffer */
+    bool guarded;             /* does nothing without memory: see pipei_source_outline() */
+    uint64_t identity;        /* hash of source, kernel and local size: what the driver compiles once */
 } launch;
 
 /* What is made of a leaf alone and kept: see derived.c. */
@@ -93,6 +97,8 @@ struct plan {
     size_t n_chunks;
     uint64_t generation;      /* of the device's buffers when the arguments were set */
     bool warm;                /* has run once: its kernels are compiled */
+    bool fresh;               /* its programs were not in the driver's cache */
+    bool helped;              /* in its first run; see ahead.c */
 };
 
 /* ---- access patterns ---- */
@@ -254,8 +260,10 @@ bool pipei_names_have(const names *l, const char *start, size_t n);
 void pipei_source_names(const char *s, names *macros, names *defined);
 /* false: the source has no such kernel, or uses PIPE_EPILOGUE outside of kernels. */
 bool pipei_source_add_parameters(const char *s, const char *kernel, const char *extra, pipe_text *out);
-/* Copies the source, each kernel's body in a function that the kernel calls; kernels whose
- * work-items share memory stay as they are.  false: all do. */
+/* Copies the source, each kernel's body in a function PIPEI_BODY<name> that the kernel calls if
+ * its first buffer is not NULL; kernels whose work-items share memory stay as they are, and those
+ * without a PIPE_BUF.  false: all do. */
+#define PIPEI_BODY "pipe_body_of_"
 PIPE_INTERNAL bool pipei_source_outline(const char *s, pipe_text *out);
 
 /* codegen.c */
@@ -281,6 +289,12 @@ pipe_status pipei_derived_bind(pipe_engine *e, plan *p, pipe_error *err);
 void pipei_derived_made(pipe_engine *e, plan *p);
 /* replay.c */
 pipe_status pipei_replay(pipe_engine *e, plan *p, pipe_error *err);
+void pipei_say_compiling(pipe_engine *e);         /* in the log, once */
+/* ahead.c: has programs, or what launches need of theirs, compiled by other processes into the
+ * driver's cache, and waits.  memory: where lists may be made. */
+void pipei_ahead_programs(pipe_engine *e, pipe_arena *memory, const char *const *sources, size_t n);
+void pipei_ahead_kernels(pipe_engine *e, const launch *launches, size_t n);
+void pipei_ahead_compiled(pipe_engine *e, const launch *l); /* it has run: no need to ask for it */
 /* profile.c: notes a launch whose event it takes over, for pipei_profile_collect(). */
 void pipei_profile_add(pipe_engine *e, const launch *l, cl_event event);
 void pipei_profile_add_seconds(pipe_engine *e, const launch *l, double start, double seconds);

@@ -32,6 +32,7 @@ void pipei_engine_free(pipe_engine *e)
     pipe_arena_free(e->scratch);
     pipei_device_close(e->device);              /* and with it all buffers */
     pipe_free(e->chunks);
+    pipe_free(e->compiled);
     pipe_free(e->stretches);
     pipei_profile_close(e);
     pipe_free(e->request.nodes);

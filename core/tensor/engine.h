@@ -11,11 +11,17 @@ PIPE_INTERNAL pipe_status pipei_engine_new(const char *device, const char *profi
 PIPE_INTERNAL void pipei_engine_free(pipe_engine *e);
 PIPE_INTERNAL pipei_device *pipei_engine_device(pipe_engine *e);
 
+/* The program that helpers run to compile kernels ahead (ahead.c): it calls pipei_ahead_main()
+ * for its one argument PIPEI_AHEAD_OPTION, and ends with the status that this returns.  NULL,
+ * as at first: no helpers.  To be set before an engine is opened. */
+#define PIPEI_AHEAD_OPTION "--compile-kernels"
+PIPE_INTERNAL void pipei_ahead_helper(const char *program);
+PIPE_INTERNAL int pipei_ahead_main(void);
+
 /* Counters for tests, `pipe bench` and --profile. */
 typedef struct pipei_engine_stats {
     uint64_t plans_built, plans_replayed, ops_recorded, launches;
     uint64_t arena_bytes;            /* of the largest plan */
-    double record_seconds, plan_seconds, compile_seconds;
 } pipei_engine_stats;
 PIPE_INTERNAL pipei_engine_stats pipei_engine_stats_get(const pipe_engine *e);
 /* Computes what is recorded, as pipe_eval(), and gives back all memory that no tensor holds: that of temporaries (as

@@ -70,6 +70,8 @@ struct pipe_engine {
     size_t n_plans, plans_capacity;
     uint64_t clock;                        /* of plan use */
     kernel_cache *kernels;
+    uint64_t *compiled;                    /* identities of kernels that have run */
+    size_t n_compiled, compiled_capacity;
     arena_chunk *chunks;
     size_t n_chunks;
     cl_event in_flight[PIPELINE_DEPTH];    /* last command of recent evaluations; may be NULL */

@@ -1,14 +1,17 @@
 /* From launches to OpenCL kernels: few programs with many kernels each.
  *
  * A program costs 0.14 s to compile whatever is in it (30 ms when PoCL has it in
- * its cache), so all sources that a plan needs and that are not known yet become
- * one program.  Each source is its own name space: the names it defines are
- * renamed with the hash of the source, its macros are undefined behind it. */
+ * its cache), so the sources that a plan needs and that are not known yet become
+ * programs of sixteen, which can be compiled at the same time (ahead.c).  Each source
+ * is its own name space: the names it defines are renamed with the hash of the source,
+ * its macros are undefined behind it. */
 #include "core/tensor/build.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+enum { PIECE = 16 };          /* sources in a program */
 
 const char pipei_kernel_prefix[] =
     "#define PIPE_BUF(T, x) global T *x##_base, const ulong x##_offset\n"
@@ -130,23 +133,24 @@ static bool needs_own_program(const char *text)
     return strstr(text, "##") != NULL;
 }
 
-static pipe_status build_parts(build *b, known **parts, size_t n, pipe_error *err)
-{
-    PIPE_CLEANUP(pipe_text_free) pipe_text text = {0};
-    cl_program program = NULL;
+/* A program to be: its sources and its text. */
+typedef struct piece {
+    known **parts;
+    size_t n;
+    pipe_text text;
+} piece;
 
-    if (n == 0)
-        return PIPE_OK;
-    pipe_text_add(&text, pipei_kernel_prefix);
+static void add_to_piece(const build *b, piece *p, known *k)
+{
     const bool cpu = pipei_device_profile(b->e->device)->cpu;
-    if (cpu)
-        pipe_text_add(&text, cpu_prefix);
-    for (size_t k = 0; k < n; k++)
-        add_part(&text, b->e->kernels, parts[k], cpu);
-    PIPE_TRY(pipei_program_get(b->e->device, text.data, &program, err));
-    for (size_t k = 0; k < n; k++)
-        parts[k]->program = program;
-    return PIPE_OK;
+
+    if (!p->n) {
+        pipe_text_add(&p->text, pipei_kernel_prefix);
+        if (cpu)
+            pipe_text_add(&p->text, cpu_prefix);
+    }
+    add_part(&p->text, b->e->kernels, k, cpu);
+    p->parts[p->n++] = k;
 }
 
 /* Names the ops whose sources are in a program that does not compile. */
@@ -162,17 +166,39 @@ static pipe_status build_failed(const build *b, known *const *parts, size_t n, p
     return pipe_context_fail(err, status, "kernels of %s", ops.data ? ops.data : "a plan");
 }
 
+static pipe_status build_pieces(build *b, const piece *pieces, size_t n, pipe_error *err)
+{
+    const char **texts = pipe_arena_alloc(b->a, (n + 1) * sizeof *texts);
+    bool asked = false;
+
+    for (size_t k = 0; k < n; k++)
+        texts[k] = pieces[k].text.data;
+    for (size_t k = 0; k < n; k++) {
+        cl_program program = NULL;
+        if (!asked && pipei_program_compiled(b->e->device)) {
+            pipei_ahead_programs(b->e, b->a, texts + k, n - k);
+            asked = true;
+        }
+        const pipe_status status = pipei_program_get(b->e->device, texts[k], &program, err);
+        if (status != PIPE_OK)
+            return build_failed(b, pieces[k].parts, pieces[k].n, status, err);
+        b->p->fresh |= asked || pipei_program_compiled(b->e->device);
+        for (size_t j = 0; j < pieces[k].n; j++)
+            pieces[k].parts[j]->program = program;
+    }
+    return PIPE_OK;
+}
+
 static pipe_status build_sources(build *b, pipe_error *err)
 {
     kernel_cache *cache = b->e->kernels;
-    PIPE_CLEANUP(pipe_free_ptr) known **parts = pipe_alloc_array(b->n_drafts + 1, sizeof *parts);
-    PIPE_CLEANUP(pipe_free_ptr) uint64_t *hashes = pipe_alloc_array(b->n_drafts + 1, sizeof *hashes);
+    piece *pieces = pipe_arena_alloc(b->a, (b->n_drafts + 1) * sizeof *pieces);
+    piece *open = NULL;                         /* what the next source goes into */
     size_t n = 0;
-    pipe_status status = PIPE_OK;
 
     while (2 * (cache->n + b->n_drafts + 1) > cache->capacity)
         grow(cache);                            /* now: pointers into the table stay good below */
-    for (uint32_t d = 0; d < b->n_drafts && status == PIPE_OK; d++) {
+    for (uint32_t d = 0; d < b->n_drafts; d++) {
         const char *text = b->drafts[d].source;
         if (!text)
             continue;                           /* a call on the host */
@@ -184,19 +210,24 @@ static pipe_status build_sources(build *b, pipe_error *err)
         }
         if (k->program || k->waiting)
             continue;
-        if (needs_own_program(text)) {
-            status = build_parts(b, &k, 1, err);
-            if (status != PIPE_OK)
-                return build_failed(b, &k, 1, status, err);
-            continue;
-        }
         k->waiting = true;
-        parts[n++] = k;
+        const bool own = needs_own_program(text);
+        piece *to = own ? NULL : open;
+        if (!to) {
+            to = &pieces[n++];
+            to->parts = pipe_arena_alloc(b->a, (own ? 1 : PIECE) * sizeof(known *));
+        }
+        add_to_piece(b, to, k);
+        if (!own)
+            open = to->n < PIECE ? to : NULL;
     }
-    status = build_parts(b, parts, n, err);
-    for (size_t k = 0; k < n; k++)
-        parts[k]->waiting = false;
-    return status == PIPE_OK ? PIPE_OK : build_failed(b, parts, n, status, err);
+    const pipe_status status = build_pieces(b, pieces, n, err);
+    for (size_t k = 0; k < n; k++) {
+        for (size_t j = 0; j < pieces[k].n; j++)
+            pieces[k].parts[j]->waiting = false;
+        pipe_text_free(&pieces[k].text);
+    }
+    return status;
 }
 
 /* ---- kernels and their arguments ---- */
@@ -207,10 +238,13 @@ static pipe_status create(build *b, const draft *d, launch *l, pipe_error *err)
     char name[256];
     cl_int code = CL_SUCCESS;
 
+    snprintf(name, sizeof name, PIPEI_BODY "%s", d->kernel);
+    l->guarded = pipei_names_have(&k->defined, name, strlen(name));
     if (pipei_names_have(&k->defined, d->kernel, strlen(d->kernel)))
         snprintf(name, sizeof name, "%s_%016" PRIx64, d->kernel, k->hash);
     else
         snprintf(name, sizeof name, "%s", d->kernel);
+    l->identity = pipe_hash64(d->kernel, strlen(d->kernel), k->hash);
     l->kernel = clCreateKernel(k->program, name, &code);
     if (code != CL_SUCCESS)
         return pipe_fail(err, PIPE_EPLUGIN, "op %s: kernel %s: %s", d->who, d->kernel, pipei_cl_error(code));
@@ -239,6 +273,7 @@ static pipe_status shape_launch(const build *b, const draft *d, launch *l, pipe_
                              "op %s, kernel %s: global size %zu is not a multiple of local size %zu", d->who,
                              d->kernel, l->global[k], l->local[k]);
     }
+    l->identity = pipe_hash64(l->local, sizeof l->local, l->identity);
     return PIPE_OK;
 }
 
@@ -252,7 +287,9 @@ static binding *add_binding(plan *p, bind_kind kind, uint32_t at, uint32_t index
 static pipe_status set_args(build *b, const draft *d, uint32_t at, pipe_error *err)
 {
     plan *p = b->p;
-    cl_kernel kernel = p->launches[at].kernel;
+    launch *l = &p->launches[at];
+    cl_kernel kernel = l->kernel;
+    uint8_t *bytes = pipe_arena_alloc(p->memory, 2 * (size_t)d->n_args + 1); /* a buffer is two arguments */
     cl_uint index = 0, expected = 0;
     cl_int code = CL_SUCCESS;
 
@@ -264,12 +301,14 @@ static pipe_status set_args(build *b, const draft *d, uint32_t at, pipe_error *e
             const place where = a->kind == ARG_VALUE ? b->v[a->slot].at : b->scratches[a->slot].at;
             const cl_ulong offset = where.offset / 4 + (cl_ulong)a->number;
             add_binding(p, BIND_BUFFER, at, index++)->at = where;
+            bytes[index] = sizeof offset;
             code = clSetKernelArg(kernel, index++, sizeof offset, &offset);
             break;
         }
         case ARG_INT: {
             const cl_int small = (cl_int)a->number;
             const cl_long wide = a->number;
+            bytes[index] = a->index ? sizeof wide : sizeof small;
             code = a->index ? clSetKernelArg(kernel, index, sizeof wide, &wide)
                             : clSetKernelArg(kernel, index, sizeof small, &small);
             index++;
@@ -277,6 +316,7 @@ static pipe_status set_args(build *b, const draft *d, uint32_t at, pipe_error *e
         }
         case ARG_FLOAT:
         case ARG_WORD: {
+            bytes[index] = 4;
             binding *x = add_binding(p, a->kind == ARG_FLOAT ? BIND_FLOAT : BIND_WORD, at, index++);
             x->slot = a->slot;
             x->index = a->index;
@@ -284,6 +324,8 @@ static pipe_status set_args(build *b, const draft *d, uint32_t at, pipe_error *e
         }
         }
     }
+    l->n_args = index;
+    l->arg_bytes = bytes;
     clGetKernelInfo(kernel, CL_KERNEL_NUM_ARGS, sizeof expected, &expected, NULL);
     if (code != CL_SUCCESS || index != expected)
         return pipe_fail(err, PIPE_EPLUGIN,

@@ -468,14 +468,9 @@ pipe_status pipei_plan_get(pipe_engine *e, plan **out, pipe_error *err)
         }
     }
 
-    const double start = pipei_seconds();
-    const double compiled = pipei_device_compile_seconds(e->device);
     plan *p = NULL;
     PIPE_TRY(plan_make(e, &p, err));
-    const double compiling = pipei_device_compile_seconds(e->device) - compiled;
     e->stats.plans_built++;
-    e->stats.compile_seconds += compiling;
-    e->stats.plan_seconds += pipei_seconds() - start - compiling;
     uint64_t arena = 0;
     for (size_t k = 0; k < p->n_chunks; k++)
         arena += p->chunk_bytes[k];

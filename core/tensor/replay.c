@@ -101,15 +101,26 @@ static pipe_status copy_all(pipe_engine *e, const plan *p, const copy *c, size_t
     return PIPE_OK;
 }
 
-/* The first run compiles kernels one by one, in the driver, for up to a tenth of
- * a second each: it goes step by step and says, once, what takes so long. */
-static pipe_status first_run(pipe_engine *e, double start, pipe_error *err)
+void pipei_say_compiling(pipe_engine *e)
+{
+    if (!e->said_compiling)
+        pipe_log(PIPE_LOG_INFO, "engine", "compiling kernels for this device (kept for later runs) ...");
+    e->said_compiling = true;
+}
+
+/* The first run compiles kernels one by one, in the driver, for a quarter of a second
+ * each: it goes step by step, says, once, what takes so long, and gets help. */
+static pipe_status first_run(pipe_engine *e, plan *p, size_t next, double start, double last, pipe_error *err)
 {
     PIPE_TRY(pipei_device_finish(e->device, err));
-    if (!e->said_compiling && pipei_seconds() - start > 1.0) {
-        pipe_log(PIPE_LOG_INFO, "engine", "compiling kernels for this device (kept for later runs) ...");
-        e->said_compiling = true;
+    const double now = pipei_seconds();
+    pipei_ahead_compiled(e, &p->launches[next - 1]);
+    if (!p->helped && now - last > PIPEI_COMPILED) {
+        pipei_ahead_kernels(e, p->launches + next, p->n_launches - next);
+        p->helped = true;
     }
+    if (now - start > 1.0)
+        pipei_say_compiling(e);
     return PIPE_OK;
 }
 
@@ -152,17 +163,20 @@ static pipe_status enqueue(pipe_engine *e, plan *p, pipe_error *err)
 {
     const double start = pipei_seconds();
 
+    if (p->fresh && !p->warm) {
+        pipei_ahead_kernels(e, p->launches, p->n_launches);
+        p->helped = true;
+    }
     for (size_t k = 0; k < p->n_launches; k++) {
         const launch *l = &p->launches[k];
         if (l->derives && p->derived[l->derives - 1].fresh)
             continue;
         e->stats.launches++;
+        const double last = p->warm ? 0.0 : pipei_seconds();
         PIPE_TRY(l->call ? launch_call(e, l, err) : launch_kernel(e, l, err));
         if (!p->warm)
-            PIPE_TRY(first_run(e, start, err));
+            PIPE_TRY(first_run(e, p, k + 1, start, last, err));
     }
-    if (!p->warm)
-        e->stats.compile_seconds += pipei_seconds() - start;
     p->warm = true;
     return PIPE_OK;
 }

@@ -216,8 +216,9 @@ static bool is_literal_dim(const char *s)
     return *s >= '0' && *s < '0' + DIMS && *skip_blank(s + 1) == ')';
 }
 
-/* Copies one parameter list's names, as arguments: false where one has none that is seen. */
-static bool add_arguments(pipe_text *out, const char *s, const char *end)
+/* Copies one parameter list's names, as arguments, and the first buffer's name, as a condition:
+ * false where one has none that is seen, or none is a buffer. */
+static bool add_arguments(pipe_text *out, pipe_text *condition, const char *s, const char *end)
 {
     while (s < end) {
         const char *word = NULL, *at = s;
@@ -245,11 +246,16 @@ static bool add_arguments(pipe_text *out, const char *s, const char *end)
             pipe_text_add_bytes(out, word, n);
             pipe_text_add(out, "_base, ");
         }
+        if (buffer && !condition->length) {
+            pipe_text_add(condition, "if (");
+            pipe_text_add_bytes(condition, word, n);
+            pipe_text_add(condition, "_base)");
+        }
         pipe_text_add_bytes(out, word, n);
         pipe_text_add(out, buffer ? "_offset, " : ", ");
         s = at + 1;
     }
-    return true;
+    return condition->length > 0;
 }
 
 /* A kernel: `start` is where its declaration begins, `name` its name; false where it must stay as it is. */
@@ -267,12 +273,12 @@ static bool add_outlined(pipe_text *out, const char *start, const char *name, si
             return false;
         s += s == word;
     }
-    PIPE_CLEANUP(pipe_text_free) pipe_text arguments = {0};
-    if (!add_arguments(&arguments, parens + 1, past - 1))
+    PIPE_CLEANUP(pipe_text_free) pipe_text arguments = {0}, condition = {0};
+    if (!add_arguments(&arguments, &condition, parens + 1, past - 1))
         return false;
     for (size_t k = 0; k < PLACES; k++)
         pipe_text_addf(out, "#define %s(d) pipe_%s_##d\n", places[k], places[k]);
-    pipe_text_add(out, "static __attribute__((noinline)) void pipe_body_of_");
+    pipe_text_add(out, "static __attribute__((noinline)) void " PIPEI_BODY);
     pipe_text_add_bytes(out, name, (size_t)(past - 1 - name));
     for (size_t k = 0; k < PLACES * DIMS; k++)
         pipe_text_addf(out, ", const size_t pipe_%s_%zu", places[k / DIMS], k % DIMS);
@@ -282,7 +288,7 @@ static bool add_outlined(pipe_text *out, const char *start, const char *name, si
     for (size_t k = 0; k < PLACES; k++)
         pipe_text_addf(out, "#undef %s\n", places[k]);
     pipe_text_add_bytes(out, start, (size_t)(past - start));
-    pipe_text_add(out, "\n{\n    pipe_body_of_");
+    pipe_text_addf(out, "\n{\n    %s\n        " PIPEI_BODY, condition.data);
     pipe_text_add_bytes(out, name, n);
     pipe_text_add(out, "(");
     pipe_text_add(out, arguments.data);
