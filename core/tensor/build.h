@@ -97,8 +97,7 @@ struct plan {
     size_t n_chunks;
     uint64_t generation;      /* of the device's buffers when the arguments were set */
     bool warm;                /* has run once: its kernels are compiled */
-    bool fresh;               /* its programs were not in the driver's cache */
-    bool helped;              /* in its first run; see ahead.c */
+    bool fresh;               /* its kernels were not in the driver's cache, as far as is known */
 };
 
 /* ---- access patterns ---- */

@@ -4,6 +4,7 @@
 #include "core/tensor/build.h"
 
 #include <string.h>
+#include <time.h>
 
 enum { NONE = UINT32_MAX };
 
@@ -108,18 +109,36 @@ void pipei_say_compiling(pipe_engine *e)
     e->said_compiling = true;
 }
 
+typedef struct moment {
+    double clock, cpu;        /* seconds; cpu: of all threads */
+} moment;
+
+static moment moment_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (moment){pipei_seconds(), (double)t.tv_sec + 1e-9 * (double)t.tv_nsec};
+}
+
+/* Compilers keep one core busy, kernels that take long keep all. */
+static bool has_compiled(moment since, moment now)
+{
+    const double seconds = now.clock - since.clock;
+    return seconds > PIPEI_COMPILED && now.cpu - since.cpu < 1.5 * seconds;
+}
+
 /* The first run compiles kernels one by one, in the driver, for a quarter of a second
- * each: it goes step by step, says, once, what takes so long, and gets help. */
-static pipe_status first_run(pipe_engine *e, plan *p, size_t next, double start, double last, pipe_error *err)
+ * each: it goes step by step, gets help, and says, once, what takes so long. */
+static pipe_status first_run(pipe_engine *e, plan *p, size_t next, moment start, moment last, pipe_error *err)
 {
     PIPE_TRY(pipei_device_finish(e->device, err));
-    const double now = pipei_seconds();
+    const moment now = moment_now();
     pipei_ahead_compiled(e, &p->launches[next - 1]);
-    if (!p->helped && now - last > PIPEI_COMPILED) {
+    if (!p->fresh && has_compiled(last, now)) {
+        p->fresh = true;
         pipei_ahead_kernels(e, p->launches + next, p->n_launches - next);
-        p->helped = true;
     }
-    if (now - start > 1.0)
+    if (p->fresh && now.clock - start.clock > 1.0)
         pipei_say_compiling(e);
     return PIPE_OK;
 }
@@ -161,18 +180,16 @@ static pipe_status launch_call(pipe_engine *e, const launch *l, pipe_error *err)
 
 static pipe_status enqueue(pipe_engine *e, plan *p, pipe_error *err)
 {
-    const double start = pipei_seconds();
+    const moment start = p->warm ? (moment){0} : moment_now();
 
-    if (p->fresh && !p->warm) {
+    if (p->fresh && !p->warm)
         pipei_ahead_kernels(e, p->launches, p->n_launches);
-        p->helped = true;
-    }
     for (size_t k = 0; k < p->n_launches; k++) {
         const launch *l = &p->launches[k];
         if (l->derives && p->derived[l->derives - 1].fresh)
             continue;
         e->stats.launches++;
-        const double last = p->warm ? 0.0 : pipei_seconds();
+        const moment last = p->warm ? start : moment_now();
         PIPE_TRY(l->call ? launch_call(e, l, err) : launch_kernel(e, l, err));
         if (!p->warm)
             PIPE_TRY(first_run(e, p, k + 1, start, last, err));
