@@ -15,12 +15,16 @@ typedef struct handles {
     cl_device_id id;
 } handles;
 
-double pipei_seconds(void)
+static double seconds_of(clockid_t id)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(id, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
+
+double pipei_seconds(void) { return seconds_of(CLOCK_MONOTONIC); }
+double pipei_cpu_seconds(void) { return seconds_of(CLOCK_PROCESS_CPUTIME_ID); }
+double pipei_thread_seconds(void) { return seconds_of(CLOCK_THREAD_CPUTIME_ID); }
 
 static const char *type_name(cl_device_type type)
 {

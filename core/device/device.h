@@ -79,14 +79,16 @@ PIPE_INTERNAL pipe_status pipei_program_get(pipei_device *d, const char *source,
                                             pipe_error *err);
 /* Of a program of this device. */
 PIPE_INTERNAL const char *pipei_program_source(const pipei_device *d, cl_program handle);
-/* PoCL keeps what it compiles in a cache on the disk: what took longer than this, in seconds, was
- * probably not there. */
+/* PoCL keeps what it compiles in a cache on the disk: what took more CPU time than this, in
+ * seconds, was probably not there. */
 #define PIPEI_COMPILED 0.1
 /* Whether that holds for the program built last. */
 PIPE_INTERNAL bool pipei_program_compiled(const pipei_device *d);
 PIPE_INTERNAL const char *pipei_cl_error(cl_int code);
 
-/* CLOCK_MONOTONIC in seconds. */
+/* CLOCK_MONOTONIC in seconds; CPU time of all threads, and of this one. */
 PIPE_INTERNAL double pipei_seconds(void);
+PIPE_INTERNAL double pipei_cpu_seconds(void);
+PIPE_INTERNAL double pipei_thread_seconds(void);
 
 #endif

@@ -57,7 +57,7 @@ struct pipei_device {
     pool pool;
     program *programs;
     size_t n_programs, program_capacity;
-    double compile_seconds;  /* of the latest program */
+    double compile_seconds;  /* CPU time of the latest program */
     struct blas *blas;       /* NULL until the first product (blas.c) */
 };
 

@@ -98,14 +98,14 @@ pipe_status pipei_program_get(pipei_device *d, const char *source, cl_program *o
             return PIPE_OK;
         }
 
-    const double start = pipei_seconds();
+    const double start = pipei_seconds(), worked = pipei_thread_seconds();
     cl_program p = clCreateProgramWithSource(d->context, 1, &source, &length, &code);
     if (code != CL_SUCCESS)
         return pipe_fail(err, PIPE_EDEVICE, "%s: clCreateProgramWithSource: %s", d->info.name,
                          pipei_cl_error(code));
     code = clBuildProgram(p, 1, &d->id, build_options, NULL, NULL);
     const double seconds = pipei_seconds() - start;
-    d->compile_seconds = seconds;
+    d->compile_seconds = pipei_thread_seconds() - worked;
     if (code != CL_SUCCESS) {
         const pipe_status status = build_failed(d, p, code, err);
         pipe_log(PIPE_LOG_DEBUG, "device", "the source that does not compile:\n%s", source);

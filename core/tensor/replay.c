@@ -4,7 +4,6 @@
 #include "core/tensor/build.h"
 
 #include <string.h>
-#include <time.h>
 
 enum { NONE = UINT32_MAX };
 
@@ -113,18 +112,13 @@ typedef struct moment {
     double clock, cpu;        /* seconds; cpu: of all threads */
 } moment;
 
-static moment moment_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (moment){pipei_seconds(), (double)t.tv_sec + 1e-9 * (double)t.tv_nsec};
-}
+static moment moment_now(void) { return (moment){pipei_seconds(), pipei_cpu_seconds()}; }
 
 /* Compilers keep one core busy, kernels that take long keep all. */
 static bool has_compiled(moment since, moment now)
 {
-    const double seconds = now.clock - since.clock;
-    return seconds > PIPEI_COMPILED && now.cpu - since.cpu < 1.5 * seconds;
+    const double cpu = now.cpu - since.cpu;
+    return cpu > PIPEI_COMPILED && cpu < 1.5 * (now.clock - since.clock);
 }
 
 /* The first run compiles kernels one by one, in the driver, for a quarter of a second

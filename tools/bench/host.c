@@ -3,18 +3,8 @@
 #include "network.h"
 
 #include <string.h>
-#include <time.h>
 
 /* ---- recording and replaying a training step ---- */
-
-/* Of this thread alone: kernels run on others. */
-static double thread_seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 typedef struct host_times {
     double *record, *replay;
@@ -27,11 +17,11 @@ static pipe_status time_host(network *n, size_t repeats, host_times *h, pipe_err
 
     for (size_t k = 0; k < WARM + repeats; k++) {
         const uint64_t before = pipei_engine_stats_get(n->engine).ops_recorded;
-        const double start = thread_seconds();
+        const double start = pipei_thread_seconds();
         PIPE_TRY(network_step(n, err));
-        const double recorded = thread_seconds();
+        const double recorded = pipei_thread_seconds();
         PIPE_TRY(pipe_eval(n->engine, err));
-        const double replayed = thread_seconds();
+        const double replayed = pipei_thread_seconds();
         PIPE_TRY(pipe_finish(n->engine, err));
         if (k < WARM)
             continue;

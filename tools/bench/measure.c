@@ -60,14 +60,6 @@ static uint64_t growth(const bench_case *c)
 }
 
 /* ---- timing ---- */
-static double cpu_seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 typedef struct timer {
     size_t runs; /* per repetition */
     double *wall; /* [repeats], of one run */
@@ -104,10 +96,10 @@ static void rest(double seconds)
 
 static pipe_status repeat(const bench_case *c, timer *t, size_t k, pipe_error *err)
 {
-    const double start = pipei_seconds(), cpu = cpu_seconds();
+    const double start = pipei_seconds(), cpu = pipei_cpu_seconds();
 
     PIPE_TRY(run_times(c, t->runs, err));
-    const double used = (cpu_seconds() - cpu) / (double)t->runs;
+    const double used = (pipei_cpu_seconds() - cpu) / (double)t->runs;
     t->wall[k] = (pipei_seconds() - start) / (double)t->runs;
     t->cpu = k == 0 || used < t->cpu ? used : t->cpu;
     if (c->settle > 0.0)
