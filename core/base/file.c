@@ -45,7 +45,7 @@ pipe_status pipei_fail_errno(pipe_error *err, int code, const char *fmt, ...)
     return pipe_fail(err, status_of_errno(code), "%s: %s%s", what, text, advice(code));
 }
 
-/* ---- reading ---- */
+/* ---- reading, and descriptors ---- */
 
 bool pipei_fd_write(int fd, const void *data, size_t n)
 {

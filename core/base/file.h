@@ -11,7 +11,7 @@
  * a full disk, quota or size limit says what to do about it. */
 PIPE_INTERNAL pipe_status pipei_fail_errno(pipe_error *err, int code, const char *fmt, ...) PIPE_PRINTF(3, 4);
 
-/* ---- reading ---- */
+/* ---- reading, and descriptors ---- */
 /* Reads all of `path` (a pipe or device too) into fresh memory, with a NUL behind
  * the end that `size` does not count.  More than `limit` bytes: PIPE_EFORMAT. */
 PIPE_INTERNAL pipe_status pipei_file_read(const char *path, size_t limit, char **data, size_t *size,

@@ -1,10 +1,10 @@
 /* Kernels compiled ahead, in processes of their own.
  *
  * PoCL compiles a kernel when it is launched first, one at a time per process, and keeps
- * the result in a cache on the disk that all processes share.  So when a plan runs for the
- * first time and a launch takes so long that it must have been compiled, helpers and this
- * process share the kernels that are still to come, and launch them without memory: the
- * guard that kernels begin with (source.c) returns at once.  Then all are in the cache.
+ * the result in a cache on the disk that all processes share.  So where a program, or the
+ * first launch of a plan's kernel, takes so long that it was not there, helpers and this
+ * process share the programs and kernels that are still to come.  They launch kernels without
+ * memory: the guard that these begin with (source.c) returns at once.  Then all are in the cache.
  *
  * A helper is the program itself (pipei_ahead_helper()).  It finds what there is to do, a
  * `job_list` with jobs and programs behind it, on descriptor 3 and which of it is its own,
@@ -62,7 +62,7 @@ static bool next_number(int numbers, uint32_t *out)
 }
 
 /* Without memory: see above. */
-static cl_int launch_empty(pipei_device *d, cl_program program, const job *j)
+static void launch_empty(pipei_device *d, cl_program program, const job *j)
 {
     static const cl_ulong zero;
     const size_t global[3] = {j->global[0], j->global[1], j->global[2]};
@@ -79,7 +79,6 @@ static cl_int launch_empty(pipei_device *d, cl_program program, const job *j)
         code = clFinish(pipei_device_queue(d));
     if (kernel)
         clReleaseKernel(kernel);
-    return code;
 }
 
 /* What is wrong with a program or a kernel, who needs it will say. */
@@ -90,7 +89,7 @@ static void work_off(pipei_device *d, const job *jobs, uint32_t n_jobs, const ch
         cl_program program = NULL;
         if (k < n_jobs && pipei_program_get(d, sources[jobs[k].program], &program, &err) == PIPE_OK &&
             jobs[k].kernel[0])
-            (void)launch_empty(d, program, &jobs[k]);
+            launch_empty(d, program, &jobs[k]);
     }
 }
 
@@ -307,13 +306,14 @@ static void ask(pipe_engine *e, const asking *a, const char *what)
         if (status != 0)
             pipe_log(PIPE_LOG_DEBUG, "engine", "a helper ended early, with wait status %d", status);
     }
-    pipe_log(PIPE_LOG_DEBUG, "engine", "%u processes compiled %u %s in %.1f s", n + 1, a->n_jobs, what,
-             pipei_seconds() - since);
+    if (n > 0)
+        pipe_log(PIPE_LOG_DEBUG, "engine", "%u processes compiled %u %s in %.1f s", n + 1, a->n_jobs, what,
+                 pipei_seconds() - since);
 }
 
-void pipei_ahead_programs(pipe_engine *e, pipe_arena *memory, const char *const *sources, size_t n)
+void pipei_ahead_programs(pipe_engine *e, const char *const *sources, size_t n)
 {
-    asking a = asking_new(memory, n);
+    asking a = asking_new(e->arena, n);
     for (size_t k = 0; k < n && k < MOST_JOBS; k++)
         a.jobs[a.n_jobs++] = (job){.dims = 1, .program = program_number(&a, sources[k])};
     if (a.n_jobs > FEW_PROGRAMS)

@@ -289,9 +289,9 @@ void pipei_derived_made(pipe_engine *e, plan *p);
 /* replay.c */
 pipe_status pipei_replay(pipe_engine *e, plan *p, pipe_error *err);
 void pipei_say_compiling(pipe_engine *e);         /* in the log, once */
-/* ahead.c: has programs, or what launches need of theirs, compiled by other processes into the
- * driver's cache, and waits.  memory: where lists may be made. */
-void pipei_ahead_programs(pipe_engine *e, pipe_arena *memory, const char *const *sources, size_t n);
+/* ahead.c: has programs, or the kernels of launches, compiled by several processes into the
+ * driver's cache, and waits. */
+void pipei_ahead_programs(pipe_engine *e, const char *const *sources, size_t n);
 void pipei_ahead_kernels(pipe_engine *e, const launch *launches, size_t n);
 void pipei_ahead_compiled(pipe_engine *e, const launch *l); /* it has run: no need to ask for it */
 /* profile.c: notes a launch whose event it takes over, for pipei_profile_collect(). */

@@ -176,7 +176,7 @@ static pipe_status build_pieces(build *b, const piece *pieces, size_t n, pipe_er
     for (size_t k = 0; k < n; k++) {
         cl_program program = NULL;
         if (!asked && pipei_program_compiled(b->e->device)) {
-            pipei_ahead_programs(b->e, b->a, texts + k, n - k);
+            pipei_ahead_programs(b->e, texts + k, n - k);
             asked = true;
         }
         const pipe_status status = pipei_program_get(b->e->device, texts[k], &program, err);
